@@ -1,0 +1,1 @@
+"""The light foundation: types, spaces, alignment, storage. It imports nothing of ours and nothing heavy."""

@@ -1,0 +1,92 @@
+"""The only place where rows meet: by stimulus id, never by position."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from brainenc.core.types import DataError, Features, Responses
+
+
+def rows_of(wanted: np.ndarray, have: np.ndarray, owner: str) -> np.ndarray:
+    """Row of ``have`` (unique ids) that holds each id of ``wanted``.
+
+    Parameters
+    ----------
+    wanted : array of str, shape (n_samples,)
+    have : array of str, shape (n_rows,)
+    owner : str
+        Named in the error.
+
+    Returns
+    -------
+    array of int, shape (n_samples,)
+
+    Raises
+    ------
+    DataError
+        If an id is not there.
+    """
+    rows = pd.Index(have).get_indexer(pd.Index(wanted))
+    missing = np.flatnonzero(rows < 0)
+    if len(missing):
+        names = list(dict.fromkeys(np.asarray(wanted, object)[missing]))
+        raise DataError(
+            f"{owner} has no row for stimulus {names[0]!r} ({len(names)} stimuli missing): "
+            "extract them, or drop the samples that show them."
+        )
+    return np.asarray(rows)
+
+
+def align(features: Features, stimulus_ids: np.ndarray) -> np.ndarray:
+    """Feature rows in the order of ``stimulus_ids``: X of shape (n_samples, n_features)."""
+    rows = rows_of(stimulus_ids, features.stimulus_ids, f"Features {features.name!r}")
+    return features.matrix[rows]
+
+
+def average_repetitions(
+    values: np.ndarray, stimulus_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Average the rows that show the same stimulus, ignoring NaN.
+
+    Parameters
+    ----------
+    values : array, shape (n_samples, n_targets)
+    stimulus_ids : array of str, shape (n_samples,)
+
+    Returns
+    -------
+    means : array, shape (n_stimuli, n_targets)
+        In order of first appearance; NaN where no repetition was measured.
+    ids : array of str, shape (n_stimuli,)
+    counts : array of int, shape (n_stimuli,)
+        Rows averaged (a row counts if any of its targets was measured).
+    """
+    codes, ids = pd.factorize(np.asarray(stimulus_ids, object))
+    values = np.asarray(values)
+    measured = np.isfinite(values)
+    total = np.zeros((len(ids), values.shape[1]), np.float64)
+    n = np.zeros((len(ids), values.shape[1]), np.int32)
+    # One pass per repetition number: rows of one pass show distinct stimuli, so plain indexing accumulates.
+    order = pd.Series(codes).groupby(codes).cumcount().to_numpy()
+    for repetition in range(int(order.max()) + 1):
+        rows = np.flatnonzero(order == repetition)
+        total[codes[rows]] += np.where(measured[rows], values[rows], 0)
+        n[codes[rows]] += measured[rows]
+    with np.errstate(invalid="ignore"):
+        means = np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(values.dtype)
+    counts = np.bincount(codes[measured.any(axis=1)], minlength=len(ids))
+    return means, np.asarray(ids, object), counts
+
+
+def select_targets(responses: Responses, mask: np.ndarray) -> Responses:
+    """Responses of the targets where ``mask`` (n_targets,) is true."""
+    space = responses.space.select(mask)
+    return Responses(
+        np.asarray(responses.values)[:, mask],
+        responses.stimulus_ids,
+        space,
+        responses.units,
+        responses.samples,
+        responses.tr,
+    )
