@@ -41,12 +41,10 @@ def rows_of(wanted: np.ndarray, have: np.ndarray, owner: str) -> np.ndarray:
 def align(features: Features, stimulus_ids: np.ndarray) -> np.ndarray:
     """Feature rows in the order of ``stimulus_ids``: X of shape (n_samples, n_features)."""
     rows = rows_of(stimulus_ids, features.stimulus_ids, f"Features {features.name!r}")
-    return features.matrix[rows]
+    return np.asarray(features.matrix[rows])
 
 
-def average_repetitions(
-    values: np.ndarray, stimulus_ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def average_repetitions(values: np.ndarray, stimulus_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Average the rows that show the same stimulus, ignoring NaN.
 
     Parameters

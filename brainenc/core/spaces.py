@@ -57,7 +57,7 @@ class Space(ABC):
         """Take the targets' values, shape (n_targets,), out of a full frame."""
         if full.shape != self.frame:
             raise DataError(f"{self.kind} space: got a frame of shape {full.shape}, wanted {self.frame}.")
-        return np.asarray(full).reshape(-1)[self.positions]
+        return np.asarray(np.asarray(full).reshape(-1)[self.positions])
 
     def _checked(self, mask: np.ndarray) -> np.ndarray:
         mask = np.asarray(mask)
@@ -182,7 +182,9 @@ class SensorSpace(Space):
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(str(name) for name in self.names))
         if len(set(self.names)) != len(self.names) or not self.names:
-            raise DataError(f"SensorSpace: sensor names are empty or repeated ({len(self.names)} given), wanted unique.")
+            raise DataError(
+                f"SensorSpace: sensor names are empty or repeated ({len(self.names)} given), wanted unique."
+            )
         if self.times.ndim != 1 or len(self.times) == 0 or not (np.diff(self.times) > 0).all():
             raise DataError("SensorSpace: times must be increasing seconds from onset, shape (n_times,).")
         size = len(self.names) * len(self.times)

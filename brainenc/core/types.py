@@ -80,7 +80,7 @@ class StimulusSet:
     @property
     def ids(self) -> np.ndarray:
         """Stimulus ids, shape (n_stimuli,)."""
-        return self.table.index.to_numpy(dtype=object)
+        return np.asarray(self.table.index, dtype=object)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -214,7 +214,7 @@ class Responses:
         if self.samples is None or name not in self.samples.columns:
             have = [] if self.samples is None else list(self.samples.columns)
             raise DataError(f"Responses: the samples table has no column {name!r} (it has {have}): add it.")
-        return self.samples[name].to_numpy()
+        return np.asarray(self.samples[name])
 
 
 @dataclass(frozen=True)
