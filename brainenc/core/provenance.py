@@ -14,7 +14,7 @@ from typing import Any
 
 import brainenc
 
-PACKAGES = [
+PACKAGES = (
     "numpy",
     "scipy",
     "pandas",
@@ -27,7 +27,7 @@ PACKAGES = [
     "open_clip_torch",
     "transformers",
     "snakemake",
-]
+)
 
 
 def file_hash(path: Path | str) -> str:

@@ -1,0 +1,109 @@
+"""The command ``brainenc``: study verbs for people, steps for the workflow.
+
+``brainenc check|run|view STUDY.yaml`` are what users type. ``brainenc <step> --input ... --output ...`` is what rules
+call: the options of a step are the parameters of its function, so a step is a function that can be imported and tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from brainenc.core.types import DataError
+
+STEPS = (
+    "check_study",
+    "prepare_stimuli",
+    "prepare_responses",
+    "split_samples",
+    "clean_responses",
+    "estimate_ceiling",
+    "extract_features",
+    "fit_encoder",
+    "score_encoder",
+    "partition_variance",
+    "summarise_regions",
+    "check_recovery",
+    "paint_maps",
+    "export_maps",
+    "write_report",
+)
+STUDY_VERBS = ("check", "run", "view")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status: 0 done, 1 refused input (one sentence on stderr), 2 wrong usage."""
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and options.command != "run":
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    _set_threads(getattr(options, "threads", None))
+    try:
+        if options.command in STUDY_VERBS:
+            verbs = importlib.import_module("pipelines.study_verbs")
+            verb: Callable[..., int] = getattr(verbs, f"{options.command}_study")
+            return verb(options.study, rest) if options.command == "run" else verb(options.study)
+        step = _step(options.command)
+        step(**{name: getattr(options, name) for name in inspect.signature(step).parameters})
+    except DataError as error:
+        print(f"brainenc {options.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _step(name: str) -> Callable[..., None]:
+    return getattr(importlib.import_module(f"pipelines.{name}"), name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("brainenc", description="Voxelwise encoding, from stimuli to mapped cortex.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    about = {
+        "check": "validate a study and its data in seconds, without fitting",
+        "run": "run a study; further arguments go to snakemake (such as --cores 8 --dry-run)",
+        "view": "print and open the report of a study",
+    }
+    for verb in STUDY_VERBS:
+        commands.add_parser(verb, help=about[verb]).add_argument("study", type=Path, help="study YAML")
+    # Only the step that is asked for is imported, so that `brainenc --help` is quick.
+    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    for name in STEPS:
+        sub = commands.add_parser(name, help=f"step of the workflow: {name.replace('_', ' ')}")
+        sub.add_argument("--threads", type=int, help="threads of linear algebra")
+        if name == asked or "pytest" in sys.modules:
+            _add_options(sub, _step(name))
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, step: Callable[..., None]) -> None:
+    parser.description = inspect.getdoc(step)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    hints = get_type_hints(step)
+    for name, parameter in inspect.signature(step).parameters.items():
+        option: dict[str, Any] = {"required": parameter.default is parameter.empty, "dest": name}
+        if not option["required"]:
+            option["default"] = parameter.default
+        if hints[name] == list[Path]:
+            option.update(type=Path, nargs="*")
+        elif hints[name] == dict[str, Any]:
+            option.update(type=json.loads, metavar="JSON")
+        else:
+            option.update(type=Path if hints[name] is Path else str)
+        parser.add_argument(f"--{name.replace('_', '-')}", **option)
+
+
+def _set_threads(threads: int | None) -> None:
+    """Before any numerical library is loaded: one pool of the size the scheduler granted."""
+    if threads:
+        for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM"):
+            os.environ[f"{library}_NUM_THREADS"] = str(threads)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

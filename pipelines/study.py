@@ -1,0 +1,194 @@
+"""A study: its YAML checked against the schema, defaults filled in, and the names of all its models.
+
+This page knows configuration and paths only, so that the workflow can import it in milliseconds.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from brainenc.core.share import find_shared
+from brainenc.core.types import DataError
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9-]*$")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One fitted thing: an encoder on one feature space, or on several as bands."""
+
+    encoder: str
+    features: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"encoder-{self.encoder}_features-{'+'.join(self.features)}"
+
+    @property
+    def label(self) -> str:
+        """How users write it: ``ridge/energy``, ``banded/energy+scene``."""
+        return f"{self.encoder}/{'+'.join(self.features)}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study; ``config`` is the resolved configuration."""
+
+    config: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config["results"]) / self.config["study"]
+
+    @property
+    def subjects(self) -> list[str]:
+        return list(self.config["subjects"])
+
+    @property
+    def models(self) -> list[Model]:
+        """Every model that is fitted: those asked for, then those that variance partitioning needs."""
+        return list(dict.fromkeys([*self._asked(), *(m for joint in self.joint_models for m in self.reduced(joint))]))
+
+    @property
+    def joint_models(self) -> list[Model]:
+        """Banded models of two bands or more: their variance is partitioned."""
+        return [model for model in self._asked() if len(model.features) > 1]
+
+    def reduced(self, joint: Model) -> list[Model]:
+        """The joint model without one band, for each of its bands."""
+        bands = joint.features
+        return [Model(joint.encoder, tuple(b for b in bands if b != band)) for band in bands]
+
+    @property
+    def comparisons(self) -> list[tuple[Model, Model]]:
+        by_label = {model.label: model for model in self.models}
+        return [(by_label[a], by_label[b]) for a, b in self.config["comparisons"]]
+
+    def features_config(self, model: Model) -> dict[str, Any]:
+        return {name: self.config["features"][name] for name in model.features}
+
+    def _asked(self) -> Iterator[Model]:
+        for name, encoder in self.config["encoders"].items():
+            spaces = tuple(encoder.get("features", self.config["features"]))
+            if encoder["class"] == "banded":
+                yield Model(name, spaces)
+            else:
+                yield from (Model(name, (space,)) for space in spaces)
+
+
+def load_study(path: Path | str) -> Study:
+    """Read, validate and resolve a study YAML; every fault is one `DataError` naming the key and the cure."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"study file {path} does not exist: pass the path of a study YAML, such as config/config.yaml.")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} is not valid YAML ({reason}): mend the indentation or quoting there.") from error
+    if not isinstance(config, dict):
+        raise DataError(f"{path} holds {type(config).__name__}, wanted a mapping of keys: see config/README.md.")
+    return resolve_study(config)
+
+
+def resolve_study(config: dict[str, Any]) -> Study:
+    """Validate a configuration, fill in the defaults of the schema, and check what names refer to."""
+    from jsonschema import Draft202012Validator
+
+    errors = sorted(Draft202012Validator(schema()).iter_errors(config), key=lambda e: (len(e.path), list(map(str, e.path))))
+    if errors:
+        raise DataError(_sentence(errors[0]))
+    resolved = _with_defaults(schema(), copy.deepcopy(config))
+    study = Study(resolved)
+    _check_names(study)
+    return study
+
+
+@lru_cache(1)
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a study."""
+    return dict(json.loads(find_shared("workflow/schemas/study.schema.json").read_text(encoding="utf-8")))
+
+
+def _with_defaults(part: dict[str, Any], value: Any) -> Any:
+    if "$ref" in part:
+        part = {**_definition(part["$ref"]), **part}
+    if not isinstance(value, dict):
+        return value
+    for key, sub in part.get("properties", {}).items():
+        if key not in value and "default" in sub:
+            value[key] = copy.deepcopy(sub["default"])
+        if key in value:
+            value[key] = _with_defaults(sub, value[key])
+    extra = part.get("additionalProperties")
+    if isinstance(extra, dict):
+        for key in value:
+            if key not in part.get("properties", {}):
+                value[key] = _with_defaults(extra, value[key])
+    return value
+
+
+def _definition(reference: str) -> dict[str, Any]:
+    node: Any = schema()
+    for step in reference.removeprefix("#/").split("/"):
+        node = node[step]
+    return dict(node)
+
+
+def _sentence(error: Any) -> str:
+    """One sentence for a schema error: key, what came, what was wanted, cure."""
+    key = ".".join(str(part) for part in error.absolute_path) or "the study"
+    if error.validator == "additionalProperties" or error.validator == "unevaluatedProperties":
+        allowed = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(allowed))
+        return f"study key {key}: unknown key {unknown[0]!r}; wanted one of {allowed}: correct or remove it."
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"study key {key}: required key {missing[0]!r} is missing: add it (see config/README.md)."
+    if error.validator == "enum":
+        return f"study key {key}: got {error.instance!r}, wanted one of {error.validator_value}: correct it."
+    if error.validator in ("pattern", "propertyNames"):
+        return (
+            f"study key {key}: name {error.instance!r} is not allowed, wanted lower-case letters, digits and hyphens "
+            "(it names files): rename it."
+        )
+    if error.validator == "type":
+        kind = type(error.instance).__name__
+        return f"study key {key}: got {error.instance!r} ({kind}), wanted {error.validator_value}: correct its type."
+    return f"study key {key}: {error.message}: see config/README.md for this key."
+
+
+def _check_names(study: Study) -> None:
+    config = study.config
+    repeated = sorted({s for s in study.subjects if study.subjects.count(s) > 1})
+    if repeated:
+        raise DataError(f"study key subjects: {repeated[0]!r} is listed twice, wanted each subject once: remove one.")
+    for name, encoder in config["encoders"].items():
+        for space in encoder.get("features", []):
+            if space not in config["features"]:
+                raise DataError(
+                    f"study key encoders.{name}.features: {space!r} is no feature space of this study "
+                    f"(it has {sorted(config['features'])}): define it under features or correct the name."
+                )
+        if encoder.get("delays") and config["responses"]["average"]:
+            raise DataError(
+                f"study key encoders.{name}.delays: delays need a time series, but responses.average is true, "
+                "which merges samples: set responses.average to false."
+            )
+    labels = {model.label for model in study.models}
+    for pair in config["comparisons"]:
+        for label in pair:
+            if label not in labels:
+                raise DataError(
+                    f"study key comparisons: {label!r} is no model of this study, wanted one of {sorted(labels)}: "
+                    "write encoder/features."
+                )
