@@ -1,0 +1,59 @@
+# Pictures of cortex, and maps in the formats of other tools.
+
+
+rule paint_maps:
+    input:
+        regions=f"{SUBJECT}/regions.h5",
+        ceiling=f"{SUBJECT}/ceiling.h5",
+        scores=subject_models("scores.h5"),
+        partitions=subject_models("partition.h5", JOINT_MODELS),
+        page=page("paint_maps"),
+    output:
+        directory(f"{SUBJECT}/figures"),
+    params:
+        parameters=as_json(
+            **STUDY.config["surface"],
+            models=[model.label for model in STUDY.models],
+            joint_models=[model.label for model in STUDY.joint_models],
+            statistics=STUDY.config["statistics"],
+            floor=STUDY.config["ceiling"]["floor"],
+        ),
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    log:
+        f"{LOG}/paint_maps/sub-{{subject}}.log",
+    benchmark:
+        f"{TIMES}/paint_maps/sub-{{subject}}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "brainenc paint_maps --threads {threads} --subject {wildcards.subject} --regions {input.regions} "
+        "--ceiling {input.ceiling} --scores {input.scores} --partitions {input.partitions} "
+        "--parameters {params.parameters:q} --output {output} 2> {log}"
+
+
+rule export_maps:
+    input:
+        ceiling=f"{SUBJECT}/ceiling.h5",
+        scores=subject_models("scores.h5"),
+        cards=subject_models("encoder.json"),
+        page=page("export_maps"),
+    output:
+        directory(f"{SUBJECT}/derivatives"),
+    params:
+        parameters=as_json(
+            models=[model.label for model in STUDY.models], study=STUDY.config["study"], **STUDY.config["export"]
+        ),
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    log:
+        f"{LOG}/export_maps/sub-{{subject}}.log",
+    benchmark:
+        f"{TIMES}/export_maps/sub-{{subject}}.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "brainenc export_maps --threads {threads} --subject {wildcards.subject} --ceiling {input.ceiling} "
+        "--scores {input.scores} --cards {input.cards} --parameters {params.parameters:q} --output {output} 2> {log}"
