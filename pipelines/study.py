@@ -104,7 +104,9 @@ def resolve_study(config: dict[str, Any]) -> Study:
     """Validate a configuration, fill in the defaults of the schema, and check what names refer to."""
     from jsonschema import Draft202012Validator
 
-    errors = sorted(Draft202012Validator(schema()).iter_errors(config), key=lambda e: (len(e.path), list(map(str, e.path))))
+    errors = sorted(
+        Draft202012Validator(schema()).iter_errors(config), key=lambda e: (len(e.path), list(map(str, e.path)))
+    )
     if errors:
         raise DataError(_sentence(errors[0]))
     resolved = _with_defaults(schema(), copy.deepcopy(config))

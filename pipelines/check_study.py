@@ -1,0 +1,50 @@
+"""check_study: refuse a study that cannot work, in seconds, before anything is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from brainenc import datasets, encoders, features
+from brainenc.core import storage
+from brainenc.core.provenance import record
+from brainenc.core.types import DataError
+from pipelines.study import Study, resolve_study
+
+
+def check_study(parameters: dict[str, Any], output: Path) -> None:
+    """Validate configuration and data of a study and write what was found.
+
+    Parameters
+    ----------
+    parameters : dict
+        The whole study configuration.
+    output : Path
+        JSON with the counts of what the study will use.
+    """
+    study = resolve_study(parameters)
+    found = inspect_study(study)
+    storage.write_json(output, {**found, "provenance": record("check_study", study.config, {})})
+
+
+def inspect_study(study: Study) -> dict[str, Any]:
+    """Build every part without running it and ask the data set to check itself; `DataError` for the first fault."""
+    config = study.config
+    dataset = datasets.build(**config["dataset"])
+    dataset.check()
+    unknown = sorted(set(study.subjects) - set(dataset.subjects))
+    if unknown:
+        raise DataError(
+            f"study key subjects: the data set has no subject {unknown[0]!r} (it has {list(dataset.subjects)}): "
+            "correct the list."
+        )
+    for name, arguments in config["features"].items():
+        features.build(name=name, **{k: v for k, v in arguments.items() if k not in ("pca", "batch_size")})
+    for arguments in config["encoders"].values():
+        encoders.build(**encoder_arguments(arguments))
+    return {"study": config["study"], "subjects": study.subjects, "models": [model.label for model in study.models]}
+
+
+def encoder_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Constructor arguments of an encoder: the study's entry without what the steps themselves use."""
+    return {key: value for key, value in arguments.items() if key not in ("features", "delays")}

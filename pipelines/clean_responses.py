@@ -1,0 +1,71 @@
+"""clean_responses: drift out, sessions on one scale, with statistics that training samples alone decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainenc.core import storage
+from brainenc.core.provenance import record
+from brainenc.core.types import Responses
+from brainenc.stats import cleaning
+
+
+def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], output: Path, quality: Path) -> None:
+    """Detrend and z-score within session or run, and count what cannot be used.
+
+    Parameters
+    ----------
+    responses, split : Path
+    parameters : dict
+        ``within``: ``session``, ``run`` or null (leave as they are); ``detrend``: polynomial order or null;
+        ``zscore``: bool.
+    output : Path
+        Cleaned responses, the same rows.
+    quality : Path
+        JSON: dead, NaN and unusable targets, empty samples, and where the statistics came from.
+    """
+    measured, table = storage.load_responses(responses), storage.read_table(split)
+    training = table["test_fold"].to_numpy() < 0
+    found = cleaning.quality(measured.values)
+    values, source = measured.values, {}
+    if parameters["within"] is not None and (parameters["zscore"] or parameters["detrend"] is not None):
+        time = None
+        if measured.samples is not None and "time" in measured.samples:
+            time = measured.samples["time"].to_numpy()
+        cleaned = cleaning.clean_sessions(
+            measured.values,
+            measured.column(parameters["within"]),
+            time=time,
+            order=parameters["detrend"],
+            training=training if training.any() else None,
+            zscore=parameters["zscore"],
+        )
+        values, source = cleaned.values, cleaned.source
+    units = "z" if parameters["zscore"] and parameters["within"] else measured.units
+    made = record("clean_responses", parameters, {"responses": responses, "split": split})
+    storage.save_responses(
+        output,
+        Responses(
+            values.astype(np.float32), measured.stimulus_ids, measured.space, units, measured.samples, measured.tr
+        ),
+        made,
+    )
+    storage.write_json(
+        quality,
+        {
+            **found.counts(),
+            "n_samples": measured.n_samples,
+            "n_targets": measured.n_targets,
+            "n_training_samples": int(training.sum()),
+            "n_stimuli": len(set(measured.stimulus_ids)),
+            "units": measured.units,
+            "units_after_cleaning": units,
+            "space": measured.space.kind,
+            "statistics_from": source,
+            "folds": {str(k): int((table["test_fold"] == k).sum()) for k in sorted(set(table["test_fold"]))},
+            "provenance": made,
+        },
+    )

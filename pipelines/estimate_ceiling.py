@@ -1,0 +1,68 @@
+"""estimate_ceiling: the best score that noise allows, per target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainenc.core import storage
+from brainenc.core.provenance import record
+from brainenc.core.types import TargetMap
+from brainenc.stats import ceilings
+from pipelines.samples import load_samples
+
+
+def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], output: Path) -> None:
+    """Estimate signal and noise variance from repetitions, and the ceiling of the test score that follows.
+
+    Parameters
+    ----------
+    responses, split : Path
+    parameters : dict
+        ``rows``: ``train``, ``test``, ``all``, or ``auto`` (training samples if their stimuli repeat, so that
+        whatever is masked by the ceiling never saw the test set; else test samples); ``average``: whether scores are
+        of averages over repetitions.
+    output : Path
+        Maps ``ncsnr``, ``signal_variance`` (unclipped), ``noise_variance``, ``explainable_variance``,
+        ``ceiling_r2``, ``ceiling_correlation``, ``split_half``. Without repetitions every map is NaN.
+    """
+    samples = load_samples(responses, split, average=False)
+    averaged = load_samples(responses, split, average=parameters["average"])
+    n_test = averaged.n_repetitions[averaged.tested]
+    rows, source = _rows(samples.stimulus_ids, samples.test_fold, parameters["rows"])
+    n_targets, space = samples.Y.shape[1], samples.space
+    made = record("estimate_ceiling", {**parameters, "rows_used": source}, {"responses": responses, "split": split})
+    if rows is None:
+        empty = np.full(n_targets, np.nan)
+        names = ["ncsnr", "explainable_variance", "ceiling_r2", "ceiling_correlation"]
+        storage.save_maps(output, {name: TargetMap(empty, space, name, "no stimulus repeats") for name in names}, made)
+        return
+    values, ids = samples.Y[rows], samples.stimulus_ids[rows]
+    noise = ceilings.noise_ceiling(values, ids)
+    # The harmonic mean: noise variance of an average over n repetitions goes with 1/n.
+    n = len(n_test) / (1 / n_test).sum()
+    best = ceilings.ceiling_r2(noise.ncsnr, n)
+    halves = ceilings.split_half(values, ids, seed=0)
+    unit = f"from repetitions of {source} samples, for averages of {n:.3g} repetitions"
+    maps = {
+        "ncsnr": (noise.ncsnr, "noise-ceiling signal-to-noise ratio", "ratio of standard deviations"),
+        "signal_variance": (noise.signal_variance, "signal variance (unclipped)", "squared response units"),
+        "noise_variance": (noise.noise_variance, "noise variance", "squared response units"),
+        "explainable_variance": (noise.explainable_variance, "explainable variance", "fraction of variance"),
+        "ceiling_r2": (best, "noise ceiling of r2", f"fraction of variance, {unit}"),
+        "ceiling_correlation": (np.sqrt(best), "noise ceiling of correlation", f"correlation, {unit}"),
+        "split_half": (halves, "split-half reliability (Spearman-Brown)", "correlation"),
+    }
+    storage.save_maps(output, {name: TargetMap(v, space, q, u) for name, (v, q, u) in maps.items()}, made)
+
+
+def _rows(ids: np.ndarray, test_fold: np.ndarray, wanted: str) -> tuple[np.ndarray | None, str]:
+    """Boolean rows whose repetitions are used, and their name; None if no stimulus repeats among them."""
+    choices = {"train": test_fold < 0, "test": test_fold >= 0, "all": np.ones(len(ids), bool)}
+    for name in ("train", "test") if wanted == "auto" else (wanted,):
+        rows = choices[name]
+        if rows.any() and np.unique(ids[rows].astype(str), return_counts=True)[1].max() > 1:
+            return rows, name
+    return None, "none"

@@ -1,0 +1,107 @@
+"""summarise_regions: one row per region and model, with intervals; and paired comparisons of models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainenc.core import storage
+from brainenc.stats import bootstrap
+from pipelines.samples import load_samples
+
+COLUMNS = [
+    "model",
+    "region",
+    "n_targets",
+    "correlation",
+    "lower",
+    "upper",
+    "r2",
+    "ceiling_r2",
+    "normalised",
+    "significant",
+]
+PAIRED = ["model_a", "model_b", "region", "n_targets", "difference", "lower", "upper", "p"]
+
+
+def summarise_regions(
+    responses: Path,
+    split: Path,
+    regions: Path,
+    ceiling: Path,
+    predictions: list[Path],
+    scores: list[Path],
+    parameters: dict[str, Any],
+    output: Path,
+    comparisons: Path,
+) -> None:
+    """Average scores over regions with bootstrap intervals over test stimuli.
+
+    Parameters
+    ----------
+    responses, split, regions, ceiling : Path
+    predictions, scores : list of Path
+        One per model, in the order of ``parameters["models"]``.
+    parameters : dict
+        ``models``: labels; ``comparisons``: pairs of labels; ``n_bootstrap``, ``block``, ``fdr``, ``floor``,
+        ``average``, ``seed``.
+    output, comparisons : Path
+        TSV tables.
+    """
+    samples = load_samples(responses, split, parameters["average"])
+    best = storage.load_maps(ceiling)
+    usable = np.isfinite(samples.Y).all(axis=0) & (np.ptp(samples.Y, axis=0) > 0)
+    masks = {name: mask & usable for name, mask in storage.load_masks(regions).items() if (mask & usable).any()}
+    masks["all targets"] = usable
+    Y, fold = samples.Y[samples.tested], samples.test_fold[samples.tested]
+    options = {
+        "metric": "correlation",
+        "n_bootstrap": parameters["n_bootstrap"],
+        "seed": parameters["seed"],
+        "blocks": None if parameters["block"] <= 1 else samples.tested // parameters["block"],
+        "test_fold": fold,
+    }
+    held_out = dict(zip(parameters["models"], predictions, strict=True))
+    rows = []
+    for label, path in zip(parameters["models"], scores, strict=True):
+        intervals = bootstrap.roi_interval(Y, storage.load_arrays(held_out[label])["Y_hat"], masks, **options)
+        maps = {name: target_map.values for name, target_map in storage.load_maps(path).items()}
+        for region, mask in masks.items():
+            rows.append({"model": label, "region": region, **_row(mask, maps, best, intervals.loc[region], parameters)})
+    storage.write_table(output, pd.DataFrame(rows, columns=COLUMNS), index=False)
+
+    paired = []
+    for a, b in parameters["comparisons"]:
+        Y_a, Y_b = (storage.load_arrays(held_out[label])["Y_hat"] for label in (a, b))
+        difference = bootstrap.paired_difference(Y, Y_a, Y_b, masks, **options)
+        for region, row in difference.iterrows():
+            keep = {key: row[key] for key in ("difference", "lower", "upper", "p")}
+            paired.append({"model_a": a, "model_b": b, "region": region, "n_targets": int(masks[region].sum()), **keep})
+    storage.write_table(comparisons, pd.DataFrame(paired, columns=PAIRED), index=False)
+
+
+def _row(mask: np.ndarray, maps: dict, best: dict, interval: pd.Series, parameters: dict[str, Any]) -> dict[str, Any]:
+    """One region of one model; the normalised score is a ratio of means over targets above the ceiling floor."""
+    limit = best["ceiling_r2"].values
+    reliable = mask & (limit > parameters["floor"])
+    normalised = np.nan
+    if reliable.any():
+        normalised = np.nanmean(maps["correlation"][reliable]) / np.mean(best["ceiling_correlation"].values[reliable])
+    return {
+        "n_targets": int(mask.sum()),
+        "correlation": interval["mean"],
+        "lower": interval["lower"],
+        "upper": interval["upper"],
+        "r2": _mean(maps["r2"][mask]),
+        "ceiling_r2": _mean(limit[mask]),
+        "normalised": normalised,
+        "significant": float(np.mean(maps["q_value"][mask] < parameters["fdr"])),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
