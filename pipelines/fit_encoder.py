@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from brainenc.features.reduction import PCA
 from tqdm import tqdm
 
 from brainenc import encoders
@@ -14,7 +15,6 @@ from brainenc.core.align import align
 from brainenc.core.provenance import record
 from brainenc.core.types import DataError
 from brainenc.encoders.delay import Delayer
-from brainenc.features.reduction import PCA
 from pipelines.samples import Samples, load_samples
 
 

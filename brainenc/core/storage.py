@@ -63,7 +63,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 def write_json(path: Path | str, content: Any) -> None:
     """Write JSON atomically; NaN is written as null, keys keep their order."""
-    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path | str) -> Any:
@@ -266,7 +266,7 @@ def _existing(path: Path | str) -> Path:
 def _create(path: Path, kind: str, provenance: Mapping[str, Any] | None) -> Iterator[h5py.File]:
     with h5py.File(path, "w", track_order=True) as file:
         file.attrs["layout"], file.attrs["kind"] = LAYOUT, kind
-        file.attrs["provenance"] = json.dumps(_plain(dict(provenance or {})))
+        file.attrs["provenance"] = json.dumps(plain(dict(provenance or {})))
         yield file
 
 
@@ -332,16 +332,16 @@ def _texts(data: h5py.Dataset) -> np.ndarray:
     return np.asarray(data.asstr()[:], object)
 
 
-def _plain(content: Any) -> Any:
+def plain(content: Any) -> Any:
     """Content with numpy, paths and NaN replaced by what JSON knows."""
     if isinstance(content, Mapping):
-        return {str(key): _plain(value) for key, value in content.items()}
+        return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, (list, tuple, set)):
-        return [_plain(value) for value in content]
+        return [plain(value) for value in content]
     if isinstance(content, np.ndarray):
-        return _plain(content.tolist())
+        return plain(content.tolist())
     if isinstance(content, np.generic):
-        return _plain(content.item())
+        return plain(content.item())
     if isinstance(content, float):
         return content if np.isfinite(content) else None
     if isinstance(content, Path):

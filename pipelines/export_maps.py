@@ -1,0 +1,85 @@
+"""export_maps: a subject's maps for other tools, named by BIDS derivatives' habit, each with its sidecar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainenc.core import storage
+from brainenc.core.types import TargetMap
+from brainenc.surfaces import export
+
+STATISTICS = {"correlation": "correlation", "r2": "r2", "normalised_correlation": "normalised", "q_value": "q"}
+
+
+def export_maps(
+    subject: str, ceiling: Path, scores: list[Path], cards: list[Path], parameters: dict[str, Any], output: Path
+) -> None:
+    """Write ceiling and scores as NIfTI (voxels), GIFTI and CIFTI-2 (vertices) or TSV (parcels, sensors).
+
+    Parameters
+    ----------
+    subject : str
+    ceiling : Path
+    scores, cards : list of Path
+        One per model, in the order of ``parameters["models"]``.
+    parameters : dict
+        ``models``: labels; ``study``; ``task`` and ``cifti`` as in the study's ``export`` entry.
+    output : Path
+        Folder with ``dataset_description.json`` and one file per map.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    description = {
+        "Name": f"brainenc: {parameters['study']}",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "brainenc", "Version": storage.read_provenance(ceiling)["versions"]["brainenc"]}],
+    }
+    storage.write_json(output / "dataset_description.json", description)
+    entities = {"sub": subject, "task": parameters["task"]}
+    made = storage.read_provenance(ceiling)
+    best = storage.load_maps(ceiling)["ceiling_correlation"]
+    if np.isfinite(best.values).any():
+        sidecar = {"Description": best.quantity, "Units": best.unit, "Provenance": made}
+        _export(best, {**entities, "stat": "ceiling", "desc": "noise"}, sidecar, output, parameters["cifti"])
+    for label, path, card in zip(parameters["models"], scores, cards, strict=True):
+        facts = storage.read_json(card)
+        for name, statistic in STATISTICS.items():
+            target_map = storage.load_maps(path)[name]
+            sidecar = {
+                "Description": f"{target_map.quantity} of model {label}",
+                "Units": target_map.unit,
+                "Model": label,
+                "Diagnostics": facts["diagnostics"],
+                "Folds": facts["folds"],
+                "CeilingMethod": best.unit,
+                "Sources": [f"{name}: {entry['sha256']}" for name, entry in facts["provenance"]["inputs"].items()],
+                "Provenance": storage.read_provenance(path),
+            }
+            description = "".join(c for c in label if c.isalnum())
+            names = {**entities, "stat": statistic, "desc": description}
+            _export(target_map, names, sidecar, output, parameters["cifti"])
+
+
+def _export(
+    target_map: TargetMap, entities: dict[str, str], sidecar: dict[str, Any], output: Path, cifti: bool
+) -> None:
+    space = target_map.space
+    if space.kind == "voxel":
+        path = output / export.bids_name(entities, "statmap", ".nii.gz")
+        export.write_sidecar(export.write_nifti(target_map, path), storage.plain(sidecar))
+    elif space.kind == "vertex":
+        entities = {**entities, "space": "".join(c for c in space.mesh if c.isalnum())}
+        left, right = (output / export.bids_name({**entities, "hemi": h}, "statmap", ".func.gii") for h in "LR")
+        for path in export.write_gifti(target_map, left, right):
+            export.write_sidecar(path, storage.plain(sidecar))
+        if cifti:
+            path = output / export.bids_name(entities, "statmap", ".dscalar.nii")
+            export.write_sidecar(export.write_cifti(target_map, path), storage.plain(sidecar))
+    else:
+        import pandas as pd
+
+        table = pd.DataFrame({"target": np.arange(space.n_targets), target_map.quantity: target_map.values})
+        storage.write_table(output / export.bids_name(entities, "statmap", ".tsv"), table, index=False)

@@ -1,0 +1,138 @@
+"""paint_maps: one subject's cortex: ceiling, scores, score beside reliability, and what each band explains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from brainenc.core import storage
+from brainenc.core.types import TargetMap
+from brainenc.surfaces import figure, inflated, mesh, volume
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What to paint: a map, how, and the words beside it."""
+
+    name: str
+    target_map: TargetMap
+    title: str
+    caption: str
+    vmin: float | None = 0.0
+    vmax: float | None = None
+    reliability: TargetMap | None = None
+    view: str = "flat"
+
+
+def paint_maps(
+    subject: str,
+    regions: Path,
+    ceiling: Path,
+    scores: list[Path],
+    partitions: list[Path],
+    parameters: dict[str, Any],
+    output: Path,
+) -> None:
+    """Paint every map of a subject and list the pictures with their captions.
+
+    Parameters
+    ----------
+    subject : str
+    regions, ceiling : Path
+    scores, partitions : list of Path
+        Of the models and of the joint models, in the order of ``parameters``.
+    parameters : dict
+        ``mesh``: ``fsaverage5`` or files of a mesh; ``formats``; ``models``, ``joint_models``: labels; ``floor``.
+    output : Path
+        Folder of pictures and their list ``figures.json``.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    masks = storage.load_masks(regions)
+    best = storage.load_maps(ceiling)
+    scored = dict(zip(parameters["models"], map(storage.load_maps, scores), strict=True))
+    parts = dict(zip(parameters["joint_models"], map(storage.load_maps, partitions), strict=True))
+    surface = _mesh(parameters["mesh"], next(iter(best.values())))
+    listed = []
+    for picture in tqdm(list(_pictures(best, scored, parts, parameters)), desc=f"maps sub-{subject}", mininterval=2):
+        if not np.isfinite(picture.target_map.values).any():
+            continue
+        drawn = _draw(picture, surface, masks, f"sub-{subject}: {picture.title}")
+        if drawn is None:
+            continue
+        files = [f"{picture.name}.{suffix}" for suffix in parameters["formats"]]
+        for file in files:
+            figure.save_figure(drawn, output / file)
+        listed.append({"name": picture.name, "files": files, "title": picture.title, "caption": picture.caption})
+    storage.write_json(output / "figures.json", listed)
+
+
+def _pictures(
+    best: dict[str, TargetMap],
+    scored: dict[str, dict[str, TargetMap]],
+    parts: dict[str, dict[str, TargetMap]],
+    parameters: dict[str, Any],
+) -> Iterator[Picture]:
+    limit = best["ceiling_correlation"]
+    has_ceiling = bool(np.isfinite(limit.values).any())
+    if has_ceiling:
+        yield Picture(
+            "ceiling", limit, "noise ceiling", f"Highest correlation that noise allows ({limit.unit}).", vmax=1
+        )
+    finite = [np.nanpercentile(maps["correlation"].values, 99.5) for maps in scored.values()]
+    top = float(np.ceil(np.nanmax(finite) * 10) / 10)
+    for label, maps in scored.items():
+        name = label.replace("/", "_")
+        caption = f"Correlation of predicted and measured held-out responses, model {label}."
+        yield Picture(f"{name}_correlation", maps["correlation"], f"score of {label}", caption, vmax=top)
+    label, maps = max(scored.items(), key=lambda item: np.nanmean(item[1]["correlation"].values))
+    name = label.replace("/", "_")
+    if has_ceiling:
+        caption = (
+            f"Colour: correlation of {label}; opacity: noise ceiling. Pale cortex could not have been predicted by any "
+            "model; saturated dark cortex could, and was not."
+        )
+        yield Picture(f"{name}_reliability", maps["correlation"], f"{label}, score and ceiling", caption, 0, top, limit)
+        caption = f"Correlation of {label} as a share of the noise ceiling, where that ceiling is above the floor."
+        normalised = maps["normalised_correlation"]
+        yield Picture(f"{name}_normalised", normalised, f"{label}, normalised score", caption, vmax=1)
+    caption = f"The score of {label} on the inflated surface."
+    yield Picture(
+        f"{name}_inflated", maps["correlation"], f"{label}, inflated views", caption, vmax=top, view="inflated"
+    )
+    for label, shares in parts.items():
+        unique = {k.removeprefix("unique_"): v for k, v in shares.items() if k.startswith("unique_")}
+        high = max(float(np.nanpercentile(m.values, 99.5)) for m in unique.values())
+        for band, target_map in unique.items():
+            caption = f"r2 that {label} loses when band {band} is left out and the rest is fitted again."
+            name = f"{label.replace('/', '_')}_unique-{band}"
+            yield Picture(name, target_map, f"unique variance of {band}", caption, vmax=max(high, 0.02))
+
+
+def _mesh(wanted: Any, example: TargetMap) -> Any:
+    """The mesh to paint on; None where targets have no place on cortex."""
+    if example.space.kind in ("sensor", "parcel") or wanted is None:
+        return None
+    return mesh.load_mesh(wanted) if isinstance(wanted, str) else mesh.read_mesh(**wanted)
+
+
+def _draw(picture: Picture, surface: Any, masks: dict[str, np.ndarray], title: str) -> Any:
+    target_map, reliability = picture.target_map, picture.reliability
+    limits = {"vmin": picture.vmin, "vmax": picture.vmax, "title": title}
+    if target_map.space.kind == "voxel":
+        if surface is None:
+            flat = picture.view == "flat" and reliability is None
+            return volume.paint_slices(target_map, regions=masks, **limits) if flat else None
+        full = {name: volume.project_mask(mask, target_map.space, surface) for name, mask in masks.items()}
+        masks = {name: mask for name, mask in full.items() if mask.any()}
+        target_map = volume.project_to_surface(target_map, surface)
+        reliability = None if reliability is None else volume.project_to_surface(reliability, surface)
+    if surface is None:
+        return None
+    if picture.view == "inflated":
+        return inflated.paint_inflated(target_map, surface, masks, **limits)
+    return figure.paint_flatmap(target_map, surface, masks, reliability=reliability, **limits)
