@@ -127,8 +127,7 @@ def _draw(picture: Picture, surface: Any, masks: dict[str, np.ndarray], title: s
         if surface is None:
             flat = picture.view == "flat" and reliability is None
             return volume.paint_slices(target_map, regions=masks, **limits) if flat else None
-        full = {name: volume.project_mask(mask, target_map.space, surface) for name, mask in masks.items()}
-        masks = {name: mask for name, mask in full.items() if mask.any()}
+        masks = {name: _project_mask(mask, target_map, surface) for name, mask in masks.items()}
         target_map = volume.project_to_surface(target_map, surface)
         reliability = None if reliability is None else volume.project_to_surface(reliability, surface)
     if surface is None:
@@ -136,3 +135,10 @@ def _draw(picture: Picture, surface: Any, masks: dict[str, np.ndarray], title: s
     if picture.view == "inflated":
         return inflated.paint_inflated(target_map, surface, masks, **limits)
     return figure.paint_flatmap(target_map, surface, masks, reliability=reliability, **limits)
+
+
+def _project_mask(mask: np.ndarray, target_map: TargetMap, surface: Any) -> np.ndarray:
+    """A region of voxels as a region of vertices, (n_vertices,)."""
+    inside = TargetMap(mask.astype(float), target_map.space, "region")
+    projected = volume.project_to_surface(inside, surface, interpolation="nearest")
+    return projected.space.scatter(projected.values) > 0.5
