@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from brainenc.core.types import DataError, Features, Responses
+from brainenc.core.types import DataError, Features, Responses, as_ids
 
 
 def rows_of(wanted: np.ndarray, have: np.ndarray, owner: str) -> np.ndarray:
@@ -59,20 +59,31 @@ def average_repetitions(values: np.ndarray, stimulus_ids: np.ndarray) -> tuple[n
     ids : array of str, shape (n_stimuli,)
     counts : array of int, shape (n_stimuli,)
         Rows averaged (a row counts if any of its targets was measured).
+
+    Raises
+    ------
+    DataError
+        Not one non-empty id per row of a two-dimensional array.
     """
-    codes, ids = pd.factorize(np.asarray(stimulus_ids, object))
     values = np.asarray(values)
+    if values.ndim != 2 or len(values) != len(stimulus_ids):
+        raise DataError(
+            f"average_repetitions: values of shape {values.shape} for {len(stimulus_ids)} stimulus_ids, "
+            "wanted (n_samples, n_targets): give one id per row."
+        )
+    dtype = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(np.float64)
+    codes, ids = pd.factorize(as_ids(stimulus_ids, "average_repetitions"))
     measured = np.isfinite(values)
     total = np.zeros((len(ids), values.shape[1]), np.float64)
     n = np.zeros((len(ids), values.shape[1]), np.int32)
     # One pass per repetition number: rows of one pass show distinct stimuli, so plain indexing accumulates.
     order = pd.Series(codes).groupby(codes).cumcount().to_numpy()
-    for repetition in range(int(order.max()) + 1):
+    for repetition in range(int(order.max(initial=-1)) + 1):
         rows = np.flatnonzero(order == repetition)
         total[codes[rows]] += np.where(measured[rows], values[rows], 0)
         n[codes[rows]] += measured[rows]
     with np.errstate(invalid="ignore"):
-        means = np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(values.dtype)
+        means = np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(dtype)
     counts = np.bincount(codes[measured.any(axis=1)], minlength=len(ids))
     return means, np.asarray(ids, object), counts
 

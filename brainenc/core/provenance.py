@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import brainenc
 
 PACKAGES = (
@@ -38,7 +40,26 @@ def file_hash(path: Path | str) -> str:
 
 def content_hash(content: Any) -> str:
     """SHA-256 of plain content (JSON, sorted keys), hexadecimal."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()
+
+
+def plain(content: Any) -> Any:
+    """Content with numpy, paths, sets (sorted) and NaN replaced by what JSON knows."""
+    if isinstance(content, Mapping):
+        return {str(key): plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [plain(value) for value in content]
+    if isinstance(content, (set, frozenset)):
+        return sorted((plain(value) for value in content), key=repr)
+    if isinstance(content, np.ndarray):
+        return plain(content.tolist())
+    if isinstance(content, np.generic):
+        return plain(content.item())
+    if isinstance(content, float):
+        return content if np.isfinite(content) else None
+    if isinstance(content, Path):
+        return str(content)
+    return content
 
 
 @lru_cache(1)
@@ -91,6 +112,6 @@ def record(
         "parameters": dict(parameters),
         "inputs": {name: {"file": Path(path).name, "sha256": file_hash(path)} for name, path in inputs.items()},
         "seed": seed,
-        "versions": versions(),
+        "versions": dict(versions()),
         "commit": commit(),
     }

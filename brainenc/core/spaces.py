@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from brainenc.core.types import DataError
+from brainenc.core.types import DataError, duplicates
 
 
 class Space(ABC):
@@ -134,13 +134,17 @@ class VertexSpace(Space):
                 f"VertexSpace: vertices are {vertices.dtype} of shape {vertices.shape}, wanted integers (n_targets,)."
             )
         n_vertices = self.n_left + self.n_right
-        if vertices.min() < 0 or vertices.max() >= n_vertices:
+        outside = vertices[(vertices < 0) | (vertices >= n_vertices)]
+        if len(outside):
             raise DataError(
-                f"VertexSpace: vertex {vertices.max()} is outside mesh {self.mesh!r} with {n_vertices} vertices "
+                f"VertexSpace: vertex {outside[0]} is outside mesh {self.mesh!r} with {n_vertices} vertices "
                 f"({self.n_left} left, {self.n_right} right): name the mesh the responses were made on."
             )
         if len(np.unique(vertices)) != len(vertices):
-            raise DataError(f"VertexSpace: a vertex of mesh {self.mesh!r} occurs twice, wanted each at most once.")
+            twice = np.sort(vertices)[1:][np.diff(np.sort(vertices)) == 0][0]
+            raise DataError(
+                f"VertexSpace: vertex {twice} of mesh {self.mesh!r} occurs twice, wanted each at most once."
+            )
         object.__setattr__(self, "vertices", vertices)
 
     @property
@@ -180,17 +184,21 @@ class SensorSpace(Space):
     kind: ClassVar[str] = "sensor"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(str(name) for name in self.names))
-        if len(set(self.names)) != len(self.names) or not self.names:
+        object.__setattr__(self, "names", _unique_names(self.names, "SensorSpace"))
+        times = self.times
+        if times.ndim != 1 or len(times) == 0 or not np.isfinite(times).all() or not (np.diff(times) > 0).all():
             raise DataError(
-                f"SensorSpace: sensor names are empty or repeated ({len(self.names)} given), wanted unique."
+                f"SensorSpace: times have shape {times.shape} or do not increase, wanted (n_times,) finite, increasing "
+                "seconds from onset: sort the time points and drop repeated ones."
             )
-        if self.times.ndim != 1 or len(self.times) == 0 or not (np.diff(self.times) > 0).all():
-            raise DataError("SensorSpace: times must be increasing seconds from onset, shape (n_times,).")
         size = len(self.names) * len(self.times)
         kept = np.arange(size) if self.kept is None else np.asarray(self.kept)
-        if kept.ndim != 1 or len(kept) == 0 or kept.min() < 0 or kept.max() >= size:
-            raise DataError(f"SensorSpace: kept must index {size} sensor x time targets, at least one of them.")
+        whole = kept.ndim == 1 and len(kept) > 0 and np.issubdtype(kept.dtype, np.integer)
+        if not whole or kept.min() < 0 or kept.max() >= size or len(np.unique(kept)) != len(kept):
+            raise DataError(
+                f"SensorSpace: kept is {kept.dtype} of shape {kept.shape}, wanted at least one and "
+                f"distinct integers in 0 ... {size - 1}: give flat indices into sensors x times."
+            )
         object.__setattr__(self, "kept", kept)
 
     @property
@@ -221,9 +229,7 @@ class ParcelSpace(Space):
     kind: ClassVar[str] = "parcel"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(str(name) for name in self.names))
-        if len(set(self.names)) != len(self.names) or not self.names:
-            raise DataError(f"ParcelSpace: names are empty or repeated ({len(self.names)} given), wanted unique names.")
+        object.__setattr__(self, "names", _unique_names(self.names, "ParcelSpace"))
 
     @property
     def n_targets(self) -> int:
@@ -243,6 +249,16 @@ class ParcelSpace(Space):
 
     def to_dict(self) -> dict[str, Any]:
         return {"names": list(self.names)}
+
+
+def _unique_names(names: Iterable[str], owner: str) -> tuple[str, ...]:
+    """Names as a tuple of at least one distinct string; a bare string, which would fall into letters, is refused."""
+    found = (names,) if isinstance(names, str) else tuple(str(name) for name in names)
+    repeated = duplicates(found)
+    if isinstance(names, str) or not found or repeated:
+        came = f"{repeated[0]!r} more than once" if repeated else repr(names)
+        raise DataError(f"{owner}: names hold {came}, wanted a tuple of at least one, all different: rename them.")
+    return found
 
 
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Space]] = {

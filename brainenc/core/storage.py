@@ -1,12 +1,13 @@
 """The only place where bytes meet types: one HDF5 layout, TSV tables, safetensors models; atomic, with provenance.
 
-Layout of every HDF5 file (attribute ``layout`` = ``brainenc-1``, ``kind`` = features | responses | maps | masks)::
+Layout of every HDF5 file (parts in `layout`; attribute ``layout`` = ``brainenc-1``, ``kind`` = features | responses | maps | masks)::
 
-    /values            features: (n_samples, *axes, n_channels); responses: (n_samples, n_targets)
+    /values            features: (n_samples, *axes, n_channels); responses: (n_samples, n_targets) float32
     /stimulus_ids      (n_samples,) UTF-8
     /space/...         what each target is (responses, maps, masks); attribute ``kind``
     /samples/<column>  one value per row (responses)
-    /maps/<name>       (n_targets,) with attributes ``quantity`` and ``unit`` (maps); boolean for masks
+    /maps/<name>       (n_targets,) with attributes ``quantity`` and ``unit`` (maps); boolean for masks;
+                       ``/`` and ``%`` in names of maps, masks and columns are percent-encoded
     attribute ``provenance``: JSON of step, parameters, input hashes, seed, versions, commit
 
 Nothing is pickled and nothing half-written is left under a final name: bytes go to a temporary name in the same
@@ -20,18 +21,17 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
-from brainenc.core.spaces import Space, space_from_dict
-from brainenc.core.types import DataError, Features, Responses, StimulusSet, TargetMap
-
-LAYOUT = "brainenc-1"
-_TEXT = h5py.string_dtype("utf-8")
+from brainenc.core import layout
+from brainenc.core.provenance import plain as plain
+from brainenc.core.spaces import Space
+from brainenc.core.types import DataError, Features, Responses, StimulusSet, TargetMap, as_ids, duplicates
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def write_json(path: Path | str, content: Any) -> None:
 def read_json(path: Path | str) -> Any:
     """Read JSON; a missing or malformed file raises `DataError`."""
     try:
-        return json.loads(_existing(path).read_text(encoding="utf-8"))
+        return json.loads(layout.existing(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid JSON ({error}): restore the file or delete it and run again.") from error
 
@@ -81,15 +81,29 @@ def write_table(path: Path | str, table: pd.DataFrame, *, index: bool = True) ->
 
 
 def read_table(path: Path | str, *, text: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a tab-separated table (``.csv``: comma); the columns ``text`` stay strings; errors name the file."""
-    path = _existing(path)
+    """Read a tab-separated table (``.csv``: comma); errors name the file.
+
+    The columns ``text`` stay strings, and so does every column with a zero-padded number such as ``"001"``.
+    """
+    path = layout.existing(path)
     columns = {"stimulus_id": str, "text": str, "path": str, "split": str, **dict.fromkeys(text, str)}
     try:
-        separator = "," if path.suffix == ".csv" else "\t"
-        return pd.read_csv(path, sep=separator, dtype=columns, na_values=["n/a"], keep_default_na=False)
+        read = partial(
+            pd.read_csv,
+            path,
+            sep="," if path.suffix == ".csv" else "\t",
+            na_values=["n/a"],
+            keep_default_na=False,
+        )
+        raw = read(dtype=str)
+        padded = [name for name in raw.columns if raw[name].str.fullmatch(r"[+-]?0\d+").any()]
+        table = read(dtype={**columns, **dict.fromkeys(padded, str)})
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rpartition("error: ")[2]
         raise DataError(f"{path} cannot be read as a table ({reason}): save it as tab-separated UTF-8.") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for an index and shifts the columns
+        raise DataError(f"{path}: rows have more fields than the header names ({list(table.columns)}): name every one.")
+    return table
 
 
 # -------------------------------------------------------------------------------------------- typed HDF5 and TSV
@@ -123,84 +137,103 @@ def features_writer(
     path: Path | str, stimulus_ids: np.ndarray, name: str, provenance: Mapping[str, Any] | None = None
 ) -> Iterator[Any]:
     """Yield ``write(batch)``, which appends rows (batch, *axes, n_channels); all rows must come before the end."""
-    n_rows, at = len(stimulus_ids), 0
-    with atomic_path(path) as temporary, _create(temporary, "features", provenance) as file:
+    owner, at = f"Features {name!r}", 0
+    ids = as_ids(stimulus_ids, owner)
+    n_rows = len(ids)
+    if n_rows == 0 or duplicates(ids):
+        came = f"stimulus_id {duplicates(ids)[0]!r} several times" if n_rows else "no stimulus"
+        raise DataError(f"{owner}: got {came}, wanted every stimulus once: extract from a StimulusSet.")
+    with atomic_path(path) as temporary, layout.create(temporary, "features", provenance) as file:
         file.attrs["name"] = name
-        file.create_dataset("stimulus_ids", data=np.asarray(stimulus_ids, object), dtype=_TEXT)
+        file.create_dataset("stimulus_ids", data=ids, dtype=layout.TEXT)
 
         def write(batch: np.ndarray) -> None:
             nonlocal at
-            if at == 0:
-                shape = (n_rows, *batch.shape[1:])
+            if "values" not in file:
                 rows = int(np.clip(2**20 // max(batch[:1].nbytes, 1), 1, n_rows))
-                file.create_dataset("values", shape, batch.dtype, chunks=(rows, *batch.shape[1:]))
+                _check_batch(batch, batch, owner)
+                file.create_dataset("values", (n_rows, *batch.shape[1:]), batch.dtype, chunks=(rows, *batch.shape[1:]))
+            _check_batch(batch, file["values"], owner)
             bad = ~np.isfinite(batch).reshape(len(batch), -1).all(axis=1)
+            if at + len(batch) > n_rows:
+                raise DataError(f"{owner}: row {at + len(batch)} was extracted for {n_rows} stimuli, wanted one each.")
             if bad.any():
-                stimulus = stimulus_ids[at + int(np.argmax(bad))]
                 raise DataError(
-                    f"Features {name!r}: stimulus {stimulus!r} gives NaN or infinity, wanted finite numbers: "
-                    "check that stimulus, or extract in float32."
+                    f"{owner}: stimulus {ids[at + int(np.argmax(bad))]!r} gives NaN or infinity, wanted finite "
+                    "numbers: check that stimulus, or extract in float32."
                 )
             file["values"][at : at + len(batch)] = batch
             at += len(batch)
 
         yield write
         if at != n_rows:
-            raise DataError(f"Features {name!r}: {at} rows were extracted for {n_rows} stimuli, wanted one each.")
+            raise DataError(f"{owner}: {at} rows were extracted for {n_rows} stimuli, wanted one each.")
+
+
+def _check_batch(batch: np.ndarray, first: Any, owner: str) -> None:
+    """Refuse a batch that is not floating, or unlike ``first`` in its trailing axes or type (h5py would broadcast)."""
+    fits = batch.shape[1:] == first.shape[1:] and batch.dtype == first.dtype
+    if not fits or batch.ndim < 2 or 0 in batch.shape[1:] or not np.issubdtype(batch.dtype, np.floating):
+        raise DataError(
+            f"{owner}: a batch is {batch.dtype} of shape {batch.shape}, wanted floating (n, *axes, n_channels) like the "
+            f"first one ({first.dtype}, {first.shape}): make all batches alike."
+        )
 
 
 def load_features(path: Path | str) -> Features:
     """Read features into memory."""
-    with _open(path, "features") as file:
-        return Features(file["values"][:], _texts(file["stimulus_ids"]), str(file.attrs["name"]))
+    with layout.open_file(path, "features") as file:
+        return Features(file["values"][:], layout.texts(file["stimulus_ids"]), str(file.attrs["name"]))
 
 
 def save_responses(path: Path | str, responses: Responses, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write responses, chunked so that a block of rows or of targets can be read alone."""
+    """Write responses as float32, chunked so that a block of rows or of targets can be read alone."""
     n_samples, n_targets = responses.values.shape
     rows = min(n_samples, 256)
     chunks = (rows, min(n_targets, max(1, 2**18 // rows)))
-    with atomic_path(path) as temporary, _create(temporary, "responses", provenance) as file:
+    with atomic_path(path) as temporary, layout.create(temporary, "responses", provenance) as file:
         values = file.create_dataset("values", responses.values.shape, np.float32, chunks=chunks)
         for start in range(0, n_samples, rows):
             values[start : start + rows] = responses.values[start : start + rows]
-        file.create_dataset("stimulus_ids", data=responses.stimulus_ids, dtype=_TEXT)
+        file.create_dataset("stimulus_ids", data=responses.stimulus_ids, dtype=layout.TEXT)
         file.attrs["units"] = responses.units
         if responses.tr is not None:
             file.attrs["tr"] = responses.tr
         if responses.samples is not None:
-            _write_columns(file.create_group("samples"), responses.samples)
-        _write_space(file, responses.space)
+            layout.write_columns(file.create_group("samples"), responses.samples)
+        layout.write_space(file, responses.space)
 
 
 def load_responses(path: Path | str) -> Responses:
     """Read responses into memory."""
-    with _open(path, "responses") as file:
-        samples = _read_columns(file["samples"]) if "samples" in file else None
+    with layout.open_file(path, "responses") as file:
+        samples = layout.read_columns(file["samples"], len(file["values"])) if "samples" in file else None
         tr = float(file.attrs["tr"]) if "tr" in file.attrs else None
-        values, ids = file["values"][:], _texts(file["stimulus_ids"])
-        return Responses(values, ids, _read_space(file), str(file.attrs["units"]), samples, tr)
+        values, ids = file["values"][:], layout.texts(file["stimulus_ids"])
+        return Responses(values, ids, layout.read_space(file), str(file.attrs["units"]), samples, tr)
 
 
 def save_maps(path: Path | str, maps: Mapping[str, TargetMap], provenance: Mapping[str, Any] | None = None) -> None:
     """Write named maps of one space."""
     spaces = [target_map.space for target_map in maps.values()]
     if not spaces or any(space != spaces[0] for space in spaces):
-        raise DataError(f"{path}: maps to save must be at least one and share one space, got {len(spaces)} maps.")
-    with atomic_path(path) as temporary, _create(temporary, "maps", provenance) as file:
-        group = file.create_group("maps")
+        raise DataError(
+            f"{path}: maps to save must be at least one and share one space, got {len(spaces)} maps: save each space apart."
+        )
+    with atomic_path(path) as temporary, layout.create(temporary, "maps", provenance) as file:
+        group = file.create_group("maps", track_order=True)
         for name, target_map in maps.items():
-            dataset = group.create_dataset(name, data=target_map.values)
+            dataset = group.create_dataset(layout.encode(name), data=target_map.values)
             dataset.attrs["quantity"], dataset.attrs["unit"] = target_map.quantity, target_map.unit
-        _write_space(file, spaces[0])
+        layout.write_space(file, spaces[0])
 
 
 def load_maps(path: Path | str) -> dict[str, TargetMap]:
-    """Read all maps of a file."""
-    with _open(path, "maps") as file:
-        space = _read_space(file)
+    """Read all maps of a file, in the order they were saved."""
+    with layout.open_file(path, "maps") as file:
+        space = layout.read_space(file)
         return {
-            name: TargetMap(data[:], space, str(data.attrs["quantity"]), str(data.attrs["unit"]))
+            layout.decode(name): TargetMap(data[:], space, str(data.attrs["quantity"]), str(data.attrs["unit"]))
             for name, data in file["maps"].items()
         }
 
@@ -209,30 +242,37 @@ def save_masks(
     path: Path | str, masks: Mapping[str, np.ndarray], space: Space, provenance: Mapping[str, Any] | None = None
 ) -> None:
     """Write named boolean masks (n_targets,), such as regions, in the order given."""
-    with atomic_path(path) as temporary, _create(temporary, "masks", provenance) as file:
+    with atomic_path(path) as temporary, layout.create(temporary, "masks", provenance) as file:
         group = file.create_group("maps", track_order=True)
         for name, mask in masks.items():
             if mask.shape != (space.n_targets,) or mask.dtype != bool:
                 raise DataError(
                     f"region {name!r}: mask is {mask.dtype} of shape {mask.shape}, wanted bool ({space.n_targets},)."
                 )
-            group.create_dataset(name.replace("/", "|"), data=mask)
-        _write_space(file, space)
+            group.create_dataset(layout.encode(name), data=mask)
+        layout.write_space(file, space)
 
 
 def load_masks(path: Path | str) -> dict[str, np.ndarray]:
     """Read named boolean masks (n_targets,), in the order they were saved."""
-    with _open(path, "masks") as file:
-        return {name.replace("|", "/"): data[:] for name, data in file["maps"].items()}
+    with layout.open_file(path, "masks") as file:
+        return {layout.decode(name): data[:] for name, data in file["maps"].items()}
 
 
 def save_arrays(path: Path | str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Write arrays as safetensors (no code can hide in it), e.g. a fitted model's state or its predictions."""
+    """Write arrays as safetensors (no code can hide in it), e.g. a fitted model's state or its predictions.
+
+    ``metadata`` is kept as sorted JSON under the one key ``brainenc``: safetensors writes several keys in random order.
+    """
     from safetensors.numpy import save_file
 
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.kind not in "biufc":
+            raise DataError(f"{path}: array {name!r} is {np.asarray(array).dtype}, wanted numbers: store text as JSON.")
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    notes = {"brainenc": json.dumps(dict(metadata), sort_keys=True)} if metadata else {}
     with atomic_path(path) as temporary:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, str(temporary), metadata=dict(metadata or {}))
+        save_file(contiguous, str(temporary), metadata=notes)
 
 
 def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
@@ -241,109 +281,14 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     try:
-        return dict(load_file(str(_existing(path))))
+        return dict(load_file(str(layout.existing(path))))
     except SafetensorError as error:
-        raise DataError(f"{path} is damaged ({error}): delete it and run the step again.") from error
+        raise DataError(
+            f"{path} is not a whole safetensors file ({error}): delete it and run the step again."
+        ) from error
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
     """Provenance record of an HDF5 file written here."""
-    with _open(path, None) as file:
+    with layout.open_file(path, None) as file:
         return dict(json.loads(file.attrs["provenance"]))
-
-
-# ------------------------------------------------------------------------------------------------------- inside
-
-
-def _existing(path: Path | str) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: check the path, or run the step that makes it.")
-    return path
-
-
-@contextmanager
-def _create(path: Path, kind: str, provenance: Mapping[str, Any] | None) -> Iterator[h5py.File]:
-    with h5py.File(path, "w", track_order=True) as file:
-        file.attrs["layout"], file.attrs["kind"] = LAYOUT, kind
-        file.attrs["provenance"] = json.dumps(plain(dict(provenance or {})))
-        yield file
-
-
-@contextmanager
-def _open(path: Path | str, kind: str | None) -> Iterator[h5py.File]:
-    path = _existing(path)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(
-            f"{path} is not a readable HDF5 file (damaged or cut short): delete it and run its step again."
-        ) from error
-    with file:
-        found = file.attrs.get("kind")
-        if file.attrs.get("layout") != LAYOUT or (kind is not None and found != kind):
-            raise DataError(
-                f"{path} holds {found!r} in layout {file.attrs.get('layout')!r}, wanted {kind!r} in {LAYOUT!r}: "
-                "pass a file written by brainenc for this purpose."
-            )
-        yield file
-
-
-def _write_space(file: h5py.File, space: Space) -> None:
-    group = file.create_group("space")
-    group.attrs["kind"] = space.kind
-    for name, value in space.to_dict().items():
-        if isinstance(value, list):
-            group.create_dataset(name, data=np.asarray(value, object), dtype=_TEXT)
-        elif isinstance(value, np.ndarray):
-            group.create_dataset(name, data=value, compression="gzip" if value.dtype == bool else None)
-        else:
-            group.attrs[name] = value
-
-
-def _read_space(file: h5py.File) -> Space:
-    group = file["space"]
-    parts: dict[str, Any] = {name: value for name, value in group.attrs.items() if name != "kind"}
-    for name, data in group.items():
-        parts[name] = list(_texts(data)) if h5py.check_string_dtype(data.dtype) else data[:]
-    return space_from_dict(str(group.attrs["kind"]), parts)
-
-
-def _write_columns(group: h5py.Group, table: pd.DataFrame) -> None:
-    group.attrs["columns"] = json.dumps([str(column) for column in table.columns])
-    for column in table.columns:
-        values = table[column].to_numpy()
-        if values.dtype.kind in "biuf":
-            group.create_dataset(str(column), data=values)
-        else:
-            texts = np.asarray(["n/a" if pd.isna(value) else str(value) for value in values], object)
-            group.create_dataset(str(column), data=texts, dtype=_TEXT)
-
-
-def _read_columns(group: h5py.Group) -> pd.DataFrame:
-    columns = {}
-    for name in json.loads(group.attrs["columns"]):
-        data = group[name]
-        columns[name] = _texts(data) if h5py.check_string_dtype(data.dtype) else data[:]
-    return pd.DataFrame(columns)
-
-
-def _texts(data: h5py.Dataset) -> np.ndarray:
-    return np.asarray(data.asstr()[:], object)
-
-
-def plain(content: Any) -> Any:
-    """Content with numpy, paths and NaN replaced by what JSON knows."""
-    if isinstance(content, Mapping):
-        return {str(key): plain(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple, set)):
-        return [plain(value) for value in content]
-    if isinstance(content, np.ndarray):
-        return plain(content.tolist())
-    if isinstance(content, np.generic):
-        return plain(content.item())
-    if isinstance(content, float):
-        return content if np.isfinite(content) else None
-    if isinstance(content, Path):
-        return str(content)
-    return content

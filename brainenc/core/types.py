@@ -26,7 +26,8 @@ def as_ids(ids: Any, owner: str) -> np.ndarray:
     array = np.asarray(ids, dtype=object)
     if array.ndim != 1:
         raise DataError(f"{owner}: stimulus_ids has shape {array.shape}, wanted (n_samples,): pass a flat list of ids.")
-    bad = [i for i, value in enumerate(array) if not isinstance(value, str) or not value]
+    # "n/a" is how tables write a missing value, and HDF5 cuts a string at NUL: neither would come back from disk.
+    bad = [i for i, value in enumerate(array) if not isinstance(value, str) or value in ("", "n/a") or "\0" in value]
     if bad:
         raise DataError(
             f"{owner}: stimulus_ids[{bad[0]}] is {array[bad[0]]!r}, wanted a non-empty string: "
@@ -35,7 +36,8 @@ def as_ids(ids: Any, owner: str) -> np.ndarray:
     return array
 
 
-def _duplicates(ids: Sequence[str] | np.ndarray) -> list[str]:
+def duplicates(ids: Sequence[str] | np.ndarray) -> list[str]:
+    """Ids that occur more than once, each named once, in order."""
     index = pd.Index(ids)
     return list(dict.fromkeys(index[index.duplicated()]))
 
@@ -70,7 +72,7 @@ class StimulusSet:
                 "call table.set_index('stimulus_id')."
             )
         ids = as_ids(self.table.index.to_numpy(), "StimulusSet")
-        repeated = _duplicates(ids)
+        repeated = duplicates(ids)
         if repeated:
             raise DataError(
                 f"StimulusSet: stimulus_id {repeated[0]!r} occurs more than once ({len(repeated)} duplicate ids), "
@@ -129,7 +131,7 @@ class Features:
             )
         if not np.issubdtype(dtype, np.floating):
             raise DataError(f"Features {self.name!r}: dtype {dtype}, wanted a floating type: call .astype('float32').")
-        repeated = _duplicates(self.stimulus_ids)
+        repeated = duplicates(self.stimulus_ids)
         if repeated:
             raise DataError(
                 f"Features {self.name!r}: stimulus_id {repeated[0]!r} has several rows, wanted one: extract it once."
