@@ -1,6 +1,7 @@
 """The only place where bytes meet types: one HDF5 layout, TSV tables, safetensors models; atomic, with provenance.
 
-Layout of every HDF5 file (parts in `layout`; attribute ``layout`` = ``brainenc-1``, ``kind`` = features | responses | maps | masks)::
+Layout of every HDF5 file (its parts are in `layout`), with attributes ``layout`` = ``brainenc-1`` and ``kind`` =
+features | responses | maps | masks::
 
     /values            features: (n_samples, *axes, n_channels); responses: (n_samples, n_targets) float32
     /stimulus_ids      (n_samples,) UTF-8
@@ -175,8 +176,8 @@ def _check_batch(batch: np.ndarray, first: Any, owner: str) -> None:
     fits = batch.shape[1:] == first.shape[1:] and batch.dtype == first.dtype
     if not fits or batch.ndim < 2 or 0 in batch.shape[1:] or not np.issubdtype(batch.dtype, np.floating):
         raise DataError(
-            f"{owner}: a batch is {batch.dtype} of shape {batch.shape}, wanted floating (n, *axes, n_channels) like the "
-            f"first one ({first.dtype}, {first.shape}): make all batches alike."
+            f"{owner}: a batch is {batch.dtype} of shape {batch.shape}, wanted floating (n, *axes, n_channels) like "
+            f"the first one ({first.dtype}, {first.shape}): make all batches alike."
         )
 
 
@@ -218,7 +219,7 @@ def save_maps(path: Path | str, maps: Mapping[str, TargetMap], provenance: Mappi
     spaces = [target_map.space for target_map in maps.values()]
     if not spaces or any(space != spaces[0] for space in spaces):
         raise DataError(
-            f"{path}: maps to save must be at least one and share one space, got {len(spaces)} maps: save each space apart."
+            f"{path}: got {len(spaces)} maps to save, wanted at least one, all of one space: save each space apart."
         )
     with atomic_path(path) as temporary, layout.create(temporary, "maps", provenance) as file:
         group = file.create_group("maps", track_order=True)
