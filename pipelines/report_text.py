@@ -1,0 +1,194 @@
+"""Words and small tables of the report, from the facts that the steps wrote."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pipelines.study import Study
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """A number as text; a dash where there is none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    return f"{value:.{digits}f}"
+
+
+def percent(value: Any, digits: int = 0) -> str:
+    """A share as per cent; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
+
+
+def verdict(
+    study: Study,
+    regions: pd.DataFrame,
+    diagnostics: list[dict[str, Any]],
+    recovery: pd.DataFrame,
+    quality: dict[str, Any],
+    missing: list[str],
+) -> list[dict[str, str]]:
+    """The strip on top: what was found, and what a sceptic should look at first."""
+    strip = []
+    if len(regions):
+        whole = regions[regions["region"] == "all targets"].groupby("model", sort=False)
+        means = whole[["correlation", "normalised", "significant"]].mean()
+        best = means["correlation"].idxmax()
+        strip += [
+            _item("best model", best, "good", "highest mean correlation over all targets"),
+            _item("normalised score", number(means.loc[best, "normalised"]), "good", "r / ceiling, reliable targets"),
+            _item(
+                "significant targets",
+                percent(means.loc[best, "significant"]),
+                "good",
+                f"FDR {study.config['statistics']['fdr']:g}",
+            ),
+        ]
+    if diagnostics:
+        edge = max(max(row["lower"], row["upper_predictive"]) for row in diagnostics)
+        state = "good" if edge < 0.05 else "warn"
+        strip.append(_item("alpha at grid edge", percent(edge, 1), state, "worst model, predictive targets"))
+    if quality:
+        masked = sum(q["n_unusable_targets"] for q in quality.values())
+        dropped = sum(q["n_empty_samples"] for q in quality.values())
+        note = f"{dropped} empty samples dropped" if dropped else "no empty samples"
+        strip.append(_item("masked targets", str(masked), "warn" if masked else "good", note))
+    if len(recovery):
+        passed = int(recovery["passed"].astype(bool).sum())
+        state = "good" if passed == len(recovery) else "bad"
+        strip.append(_item("planted truth", f"{passed} of {len(recovery)}", state, "recovery checks passed"))
+    if missing:
+        strip.append(_item("incomplete", str(len(missing)), "bad", "files missing: see Failures"))
+    return strip
+
+
+def _item(label: str, value: str, state: str, note: str) -> dict[str, str]:
+    return {"label": label, "value": value, "state": state, "note": note}
+
+
+def group_table(regions: pd.DataFrame) -> list[dict[str, Any]]:
+    """Mean over subjects and range, by region and model."""
+    if not len(regions):
+        return []
+    rows = []
+    for (region, model), part in regions.groupby(["region", "model"], sort=False):
+        rows.append(
+            {
+                "region": region,
+                "model": model,
+                "n_subjects": len(part),
+                "n_targets": part["n_targets"].mean(),
+                "correlation": part["correlation"].mean(),
+                "low": part["correlation"].min(),
+                "high": part["correlation"].max(),
+                "r2": part["r2"].mean(),
+                "ceiling_r2": part["ceiling_r2"].mean(),
+                "normalised": part["normalised"].mean(),
+                "significant": part["significant"].mean(),
+            }
+        )
+    return rows
+
+
+def group_comparisons(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
+    """Paired differences: mean over subjects, and in how many the interval excludes zero."""
+    if not len(comparisons):
+        return []
+    rows = []
+    for (a, b, region), part in comparisons.groupby(["model_a", "model_b", "region"], sort=False):
+        above, below = int((part["lower"] > 0).sum()), int((part["upper"] < 0).sum())
+        row = {"a": a, "b": b, "region": region, "n": len(part), "above": above, "below": below}
+        rows.append(
+            {**row, "difference": part["difference"].mean(), "low": part["lower"].mean(), "high": part["upper"].mean()}
+        )
+    return rows
+
+
+def diagnostics(cards: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Alpha edge shares by model, the worst subject first in each number."""
+    by_model: dict[str, list[dict[str, Any]]] = {}
+    for subject_cards in cards.values():
+        for model, card in subject_cards.items():
+            if card is not None and "alpha_edges" in card["diagnostics"]:
+                by_model.setdefault(model, []).append(card["diagnostics"])
+    return [
+        {
+            "model": model,
+            "lower": max(d["alpha_edges"]["lower"] for d in found),
+            "upper": max(d["alpha_edges"]["upper"] for d in found),
+            "upper_predictive": max(d["alpha_edges"].get("upper_predictive", d["alpha_edges"]["upper"]) for d in found),
+            "low": min(min(d["alphas"]) for d in found),
+            "high": max(max(d["alphas"]) for d in found),
+            "extended": any(d.get("extended", False) for d in found),
+            "n_features": None,
+        }
+        for model, found in by_model.items()
+    ]
+
+
+def alpha_histograms(cards: dict[str, dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
+    """Share of targets per penalty, of the first subject that has it."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for subject_cards in cards.values():
+        for model, card in subject_cards.items():
+            if card is not None and model not in found and "alpha_shares" in card["diagnostics"]:
+                found[model] = (card["diagnostics"]["alphas"], card["diagnostics"]["alpha_shares"])
+    return found
+
+
+def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, Any]]) -> str:
+    """Text for a methods section, of what was really done."""
+    config = study.config
+    split, responses, statistics = config["split"], config["responses"], config["statistics"]
+    sentences = [f"Responses of {len(study.subjects)} subject(s) were analysed with brainenc."]
+    within = responses["within"]
+    if within and (responses["zscore"] or responses["detrend"] is not None):
+        steps = []
+        if responses["detrend"] is not None:
+            steps.append(f"detrended (polynomial of order {responses['detrend']})")
+        if responses["zscore"]:
+            steps.append("z-scored")
+        sentences.append(
+            f"Within each {within}, responses were {' and '.join(steps)} with statistics of training samples where the "
+            f"{within} had any."
+        )
+    if responses["average"]:
+        sentences.append("Repetitions of a stimulus were averaged.")
+    how = {"column": "by a column of the stimulus table", "stimulus": "by stimulus", "run": "by run"}[split["class"]]
+    n_folds = max((len(card["folds"]) for c in cards.values() for card in c.values() if card), default=0)
+    sentences.append(
+        f"Samples were split {how} into training and test ({n_folds} outer fold(s)); test samples took no part in "
+        "scaling, selection of penalties, or masking."
+    )
+    for name, entry in config["features"].items():
+        arguments = ", ".join(f"{k} {v}" for k, v in entry.items() if k != "class" and v is not None)
+        sentences.append(f"Feature space {name}: {entry['class']}" + (f" ({arguments})." if arguments else "."))
+    for name, entry in config["encoders"].items():
+        kind = {
+            "ridge": "ridge regression with one penalty per target",
+            "banded": "banded ridge regression with one penalty per band and target",
+        }.get(entry["class"], entry["class"])
+        sentences.append(
+            f"Encoder {name}: {kind}, chosen by grouped cross-validation inside the training samples "
+            "(himalaya; Dupré la Tour et al. 2022, doi:10.1016/j.neuroimage.2022.119728)."
+        )
+    sentences.append(
+        "Scores are Pearson correlations of predicted and measured held-out responses, computed within each fold and "
+        f"averaged. P-values come from {statistics['n_permutations']} permutations of test samples, corrected to a "
+        f"false discovery rate of {statistics['fdr']:g} (Benjamini-Hochberg); intervals from "
+        f"{statistics['n_bootstrap']} bootstrap samples of test stimuli."
+    )
+    sentences.append(
+        "Noise ceilings were estimated from repetitions (noise variance: unbiased variance over repetitions; "
+        f"signal variance: variance of means minus its noise share). Scores were normalised only where the ceiling of "
+        f"r2 exceeded {config['ceiling']['floor']:g}."
+    )
+    return " ".join(sentences)
+
+
+def as_yaml(config: dict[str, Any]) -> str:
+    """The resolved configuration as YAML."""
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110)

@@ -1,0 +1,201 @@
+"""write_report: one honest HTML page per study, which opens offline from a file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from brainenc.core import storage
+from brainenc.core.provenance import commit, versions
+from brainenc.core.types import DataError
+from pipelines import report_charts, report_text
+from pipelines.study import Study, resolve_study
+
+PICTURE_WIDTH = 1200
+
+
+def write_report(parameters: dict[str, Any], output: Path) -> None:
+    """Collect what the study's folder holds, missing parts included, into one self-contained page.
+
+    Parameters
+    ----------
+    parameters : dict
+        The whole study configuration.
+    output : Path
+        HTML file in the study's folder.
+    """
+    import jinja2
+
+    study = resolve_study(parameters)
+    facts = collect(study, output.parent)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template.filters["number"] = report_text.number
+    template.filters["percent"] = report_text.percent
+    storage.write_text(output, template.get_template("report.html.j2").render(**facts))
+
+
+def collect(study: Study, folder: Path) -> dict[str, Any]:
+    """Everything the page shows, read from the files of the steps; a missing file is listed, not guessed."""
+    missing: list[str] = []
+    models = [model.label for model in study.models]
+    regions = _tables(study, folder, "regions.tsv", missing)
+    comparisons = _tables(study, folder, "comparisons.tsv", missing)
+    quality = _per_subject(study, folder, "quality.json", missing, storage.read_json)
+    cards = {
+        subject: {
+            model.label: _maybe(folder / f"sub-{subject}" / model.name / "encoder.json", missing, storage.read_json)
+            for model in study.models
+        }
+        for subject in study.subjects
+    }
+    recovery = pd.DataFrame()
+    if study.config["dataset"]["class"] == "planted":
+        recovery = _tables(study, folder, "recovery.tsv", missing)
+    diagnostics = report_text.diagnostics(cards)
+    partition = _partition(study, folder, regions)
+    return {
+        "study": study,
+        "config": study.config,
+        "models": models,
+        "verdict": report_text.verdict(study, regions, diagnostics, recovery, quality, missing),
+        "quality": quality,
+        "stimuli": _stimuli(folder, missing),
+        "regions": regions,
+        "group": report_text.group_table(regions),
+        "comparisons": report_text.group_comparisons(comparisons),
+        "diagnostics": diagnostics,
+        "alpha_chart": report_charts.alpha_chart(report_text.alpha_histograms(cards)),
+        "region_chart": report_charts.region_chart(regions, models) if len(regions) else "",
+        "partition": partition,
+        "partition_charts": {
+            label: report_charts.partition_chart(rows, list(dict.fromkeys(rows["band"])))
+            for label, rows in partition.groupby("model", sort=False)
+        },
+        "figures": {subject: _figures(folder / f"sub-{subject}" / "figures", missing) for subject in study.subjects},
+        "recovery": recovery,
+        "resources": _resources(folder / "benchmarks"),
+        "methods": report_text.methods(study, quality, cards),
+        "versions": versions(),
+        "commit": commit(),
+        "yaml": report_text.as_yaml(study.config),
+        "missing": missing,
+        "logs": _failed_logs(folder / "logs") if missing else {},
+    }
+
+
+def _maybe(path: Path, missing: list[str], read: Any) -> Any:
+    try:
+        return read(path)
+    except DataError:
+        missing.append(str(path))
+        return None
+
+
+def _per_subject(study: Study, folder: Path, name: str, missing: list[str], read: Any) -> dict[str, Any]:
+    found = {subject: _maybe(folder / f"sub-{subject}" / name, missing, read) for subject in study.subjects}
+    return {subject: content for subject, content in found.items() if content is not None}
+
+
+def _tables(study: Study, folder: Path, name: str, missing: list[str]) -> pd.DataFrame:
+    """The table of every subject, with a column ``subject``."""
+    found = _per_subject(study, folder, name, missing, storage.read_table)
+    tables = [table.assign(subject=subject) for subject, table in found.items() if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _stimuli(folder: Path, missing: list[str]) -> dict[str, Any]:
+    stimuli = _maybe(folder / "stimuli.tsv", missing, storage.load_stimuli)
+    if stimuli is None:
+        return {}
+    table = stimuli.table
+    examples = []
+    if "path" in table:
+        texts = table["text"] if "text" in table else pd.Series("", index=table.index)
+        step = max(1, len(table) // 12)
+        for path, text in list(zip(table["path"], texts, strict=True))[::step][:12]:
+            picture = _picture(Path(path), 128) if isinstance(path, str) else None
+            if picture:
+                examples.append({"picture": picture, "text": text if isinstance(text, str) else ""})
+    duplicates = int(table["content"].duplicated().sum()) if "content" in table else 0
+    splits = table["split"].value_counts().to_dict() if "split" in table else {}
+    return {
+        "n": len(table),
+        "columns": list(table.columns),
+        "duplicates": duplicates,
+        "splits": splits,
+        "examples": examples,
+    }
+
+
+def _figures(folder: Path, missing: list[str]) -> list[dict[str, str]]:
+    listed = _maybe(folder / "figures.json", missing, storage.read_json) or []
+    for entry in listed:
+        raster = next((file for file in entry["files"] if file.endswith(".png")), None)
+        entry["picture"] = _picture(folder / raster, PICTURE_WIDTH) if raster else None
+    return [entry for entry in listed if entry["picture"]]
+
+
+def _picture(path: Path, width: int) -> str | None:
+    """A picture as a data URI, reduced to ``width`` pixels and compressed, so that the page stays small."""
+    from PIL import Image
+
+    if not path.is_file():
+        return None
+    with Image.open(path) as image:
+        picture = image.convert("RGB")
+    if picture.width > width:
+        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", quality=82, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _partition(study: Study, folder: Path, regions: pd.DataFrame) -> pd.DataFrame:
+    """Unique and product shares by region, from the maps of each joint model."""
+    rows = []
+    for subject in study.subjects:
+        masks_file = folder / f"sub-{subject}" / "regions.h5"
+        for model in study.joint_models:
+            path = folder / f"sub-{subject}" / model.name / "partition.h5"
+            if not (path.exists() and masks_file.exists()):
+                continue
+            maps = storage.load_maps(path)
+            for region, mask in storage.load_masks(masks_file).items():
+                for band in model.features:
+                    unique = pd.Series(maps[f"unique_{band}"].values[mask]).mean()
+                    product = pd.Series(maps[f"product_{band}"].values[mask]).mean()
+                    row = {"subject": subject, "model": model.label, "region": region, "band": band}
+                    rows.append({**row, "unique": unique, "product": product})
+    return pd.DataFrame(rows, columns=["subject", "model", "region", "band", "unique", "product"])
+
+
+def _resources(folder: Path) -> list[dict[str, Any]]:
+    """Wall time and peak memory by step, from Snakemake's benchmark files."""
+    rows = []
+    for path in sorted(folder.rglob("*.tsv")):
+        row = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
+        step = path.stem if path.parent == folder else path.parent.name
+        rows.append({"step": step, "seconds": float(row["s"]), "memory": float(row.get("max_rss", float("nan")))})
+    if not rows:
+        return []
+    grouped = (
+        pd.DataFrame(rows)
+        .groupby("step")
+        .agg(jobs=("seconds", "size"), seconds=("seconds", "sum"), memory=("memory", "max"))
+    )
+    return grouped.sort_values("seconds", ascending=False).reset_index().to_dict("records")
+
+
+def _failed_logs(folder: Path) -> dict[str, str]:
+    """Last lines of logs that speak of an error."""
+    found = {}
+    for path in sorted(folder.rglob("*.log")):
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if lines and (lines[-1].startswith("brainenc ") or "Error" in lines[-1]):
+            found[str(path.relative_to(folder))] = "\n".join(lines[-3:])
+    return found
