@@ -1,0 +1,1 @@
+"""Maps to pictures and files: meshes, flatmaps, inflated views, slices, atlases, exports. Headless, nothing heavy at import."""
