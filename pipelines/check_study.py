@@ -9,7 +9,7 @@ from brainenc import datasets, encoders, features
 from brainenc.core import storage
 from brainenc.core.provenance import record
 from brainenc.core.types import DataError
-from pipelines.study import Study, resolve_study
+from pipelines.study import OWN_ENCODER_KEYS, OWN_FEATURE_KEYS, Study, class_and_arguments, resolve_study
 
 
 def check_study(parameters: dict[str, Any], output: Path) -> None:
@@ -30,7 +30,8 @@ def check_study(parameters: dict[str, Any], output: Path) -> None:
 def inspect_study(study: Study) -> dict[str, Any]:
     """Build every part without running it and ask the data set to check itself; `DataError` for the first fault."""
     config = study.config
-    dataset = datasets.build(**config["dataset"])
+    kind, arguments = class_and_arguments(config["dataset"])
+    dataset = datasets.build(kind, **arguments)
     dataset.check()
     unknown = sorted(set(study.subjects) - set(dataset.subjects))
     if unknown:
@@ -38,13 +39,13 @@ def inspect_study(study: Study) -> dict[str, Any]:
             f"study key subjects: the data set has no subject {unknown[0]!r} (it has {list(dataset.subjects)}): "
             "correct the list."
         )
-    for name, arguments in config["features"].items():
-        features.build(name=name, **{k: v for k, v in arguments.items() if k not in ("pca", "batch_size")})
-    for arguments in config["encoders"].values():
-        encoders.build(**encoder_arguments(arguments))
+    for name, entry in config["features"].items():
+        kind, arguments = class_and_arguments(entry, *OWN_FEATURE_KEYS)
+        features.build(kind, name=name, **arguments)
+    for name, entry in config["encoders"].items():
+        kind, arguments = class_and_arguments(entry, *OWN_ENCODER_KEYS)
+        try:
+            encoders.build(kind, **arguments)
+        except DataError as error:
+            raise DataError(f"study key encoders.{name}: {error}") from error
     return {"study": config["study"], "subjects": study.subjects, "models": [model.label for model in study.models]}
-
-
-def encoder_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Constructor arguments of an encoder: the study's entry without what the steps themselves use."""
-    return {key: value for key, value in arguments.items() if key not in ("features", "delays")}

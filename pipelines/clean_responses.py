@@ -35,7 +35,7 @@ def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], ou
         time = None
         if measured.samples is not None and "time" in measured.samples:
             time = measured.samples["time"].to_numpy()
-        cleaned = cleaning.clean_sessions(
+        values, report = cleaning.clean_sessions(
             measured.values,
             measured.column(parameters["within"]),
             time=time,
@@ -43,7 +43,7 @@ def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], ou
             training=training if training.any() else None,
             zscore=parameters["zscore"],
         )
-        values, source = cleaned.values, cleaned.source
+        source = report["source"].value_counts().to_dict()
     units = "z" if parameters["zscore"] and parameters["within"] else measured.units
     made = record("clean_responses", parameters, {"responses": responses, "split": split})
     storage.save_responses(
@@ -57,8 +57,7 @@ def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], ou
         quality,
         {
             **found.counts(),
-            "n_samples": measured.n_samples,
-            "n_targets": measured.n_targets,
+            "n_unusable_targets": int((~found.usable_targets).sum()),
             "n_training_samples": int(training.sum()),
             "n_stimuli": len(set(measured.stimulus_ids)),
             "units": measured.units,

@@ -31,7 +31,7 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
     samples = load_samples(responses, split, average=False)
     averaged = load_samples(responses, split, average=parameters["average"])
     n_test = averaged.n_repetitions[averaged.tested]
-    rows, source = _rows(samples.stimulus_ids, samples.test_fold, parameters["rows"])
+    rows, source = _rows(samples.stimulus_ids, samples.split.test_fold, parameters["rows"])
     n_targets, space = samples.Y.shape[1], samples.space
     made = record("estimate_ceiling", {**parameters, "rows_used": source}, {"responses": responses, "split": split})
     if rows is None:
@@ -44,7 +44,7 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
     # The harmonic mean: noise variance of an average over n repetitions goes with 1/n.
     n = len(n_test) / (1 / n_test).sum()
     best = ceilings.ceiling_r2(noise.ncsnr, n)
-    halves = ceilings.split_half(values, ids, seed=0)
+    halves = ceilings.split_half(values, ids, seed=0).reliability
     unit = f"from repetitions of {source} samples, for averages of {n:.3g} repetitions"
     maps = {
         "ncsnr": (noise.ncsnr, "noise-ceiling signal-to-noise ratio", "ratio of standard deviations"),

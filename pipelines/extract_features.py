@@ -8,6 +8,7 @@ from typing import Any
 from brainenc import features
 from brainenc.core import storage
 from brainenc.core.provenance import record
+from pipelines.study import OWN_FEATURE_KEYS, class_and_arguments
 
 
 def extract_features(stimuli: Path, name: str, parameters: dict[str, Any], output: Path) -> None:
@@ -26,23 +27,19 @@ def extract_features(stimuli: Path, name: str, parameters: dict[str, Any], outpu
     """
     from tqdm import tqdm
 
-    arguments = dict(parameters)
-    batch_size, seed, n_projected = (
-        arguments.pop("batch_size"),
-        arguments.pop("seed"),
-        arguments.pop("projection", None),
-    )
-    arguments.pop("pca", None)
-    extractor = features.build(name=name, **arguments)
+    seed, n_projected = parameters["seed"], parameters.get("projection")
+    kind, arguments = class_and_arguments(parameters, "seed", *OWN_FEATURE_KEYS)
+    extractor = features.build(kind, name=name, **arguments)
     table = storage.load_stimuli(stimuli)
     made = record("extract_features", {**parameters, "extractor": extractor.fingerprint()}, {"stimuli": stimuli}, seed)
-    project = None
+    projection = None
     with (
         storage.features_writer(output, table.ids, name, made) as write,
         tqdm(total=len(table), desc=f"features {name}", unit="stimulus", mininterval=2) as progress,
     ):
-        for batch in extractor.extract(table, batch_size):
-            if n_projected and project is None:
-                project = features.random_projection(batch[0].size, n_projected, seed)
-            write(batch if project is None else project(batch.reshape(len(batch), -1)))
+        for batch in extractor.extract(table, parameters["batch_size"]):
+            if n_projected and projection is None:
+                projection = features.build_reduction("random_projection", n_components=n_projected, seed=seed)
+                projection.fit(batch)
+            write(batch if projection is None else projection.transform(batch))
             progress.update(len(batch))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from brainenc.features.reduction import PCA
 from tqdm import tqdm
 
 from brainenc import encoders
@@ -14,8 +13,11 @@ from brainenc.core import storage
 from brainenc.core.align import align
 from brainenc.core.provenance import record
 from brainenc.core.types import DataError
+from brainenc.encoders.banded import Banded
 from brainenc.encoders.delay import Delayer
+from brainenc.features.reduction import PrincipalComponents
 from pipelines.samples import Samples, load_samples
+from pipelines.study import OWN_ENCODER_KEYS, class_and_arguments
 
 
 def fit_encoder(
@@ -46,10 +48,10 @@ def fit_encoder(
     samples = load_samples(responses, split, parameters["average"])
     bands = dict(parameters["features"])
     X = [align(storage.load_features(path), samples.stimulus_ids) for path in features]
-    config = {key: value for key, value in parameters["encoder"].items() if key not in ("features", "delays")}
+    config = class_and_arguments(parameters["encoder"], *OWN_ENCODER_KEYS)
     delays = parameters["encoder"].get("delays")
     components = [entry.get("pca") for entry in bands.values()]
-    folds = list(samples.folds())
+    folds = list(samples.split.folds())
     joint = len(bands) > 1
 
     held_out = {"Y_hat": np.full((len(samples.tested), samples.Y.shape[1]), np.nan, np.float32)}
@@ -57,7 +59,7 @@ def fit_encoder(
         encoder, designs, reductions = _fit(config, X, samples, train, components, delays)
         rows = np.searchsorted(samples.tested, test)
         tested = [design[test] for design in designs]
-        held_out["Y_hat"][rows] = encoder.predict(tested if encoder.takes_bands else tested[0])
+        held_out["Y_hat"][rows] = encoder.predict(tested if _takes_bands(encoder) else tested[0])
         if joint:
             for name, part in zip(bands, encoder.predict(tested, split=True), strict=True):
                 held_out.setdefault(f"band:{name}", np.full_like(held_out["Y_hat"], np.nan))[rows] = part
@@ -74,7 +76,7 @@ def fit_encoder(
     storage.write_json(
         card,
         {
-            "encoder": config,
+            "encoder": {"class": config[0], **config[1]},
             "delays": delays,
             "features": bands,
             "n_features": {name: x.shape[1] for name, x in zip(bands, X, strict=True)},
@@ -83,14 +85,14 @@ def fit_encoder(
             "units": samples.units,
             "folds": [{"train": len(a), "test": len(b)} for a, b in folds],
             "state_of": "all samples, after cross-validation" if len(folds) > 1 else "the training samples",
-            "diagnostics": encoder.diagnostics(),
+            "diagnostics": _diagnostics(encoder),
             "provenance": record("fit_encoder", parameters, inputs, parameters["seed"]),
         },
     )
 
 
 def _fit(
-    config: dict[str, Any],
+    config: tuple[str, dict[str, Any]],
     X: list[np.ndarray],
     samples: Samples,
     train: np.ndarray,
@@ -104,13 +106,31 @@ def _fit(
             raise DataError("study key encoders.delays: delays need a 'run' column in the samples table: add it.")
         delayer = Delayer(delays)
         designs = [delayer.transform(design, samples.run) for design in designs]
-    encoder = encoders.build(**config)
+    encoder = encoders.build(config[0], **config[1])
     learned = [design[train] for design in designs]
-    encoder.fit(learned if encoder.takes_bands else learned[0], samples.Y[train], groups=samples.group[train])
+    encoder.fit(learned if _takes_bands(encoder) else learned[0], samples.Y[train], groups=samples.split.group[train])
     return encoder, designs, reductions
 
 
 def _reduce(X: list[np.ndarray], train: np.ndarray, components: list[int | None]) -> tuple[list[np.ndarray], list[Any]]:
     """Principal components of each band that asks for them, fitted on the rows ``train`` alone."""
-    reductions = [None if n is None else PCA(n).fit(x[train]) for x, n in zip(X, components, strict=True)]
+    reductions = [
+        None if n is None else PrincipalComponents(n).fit(x[train]) for x, n in zip(X, components, strict=True)
+    ]
     return [x if r is None else r.transform(x) for x, r in zip(X, reductions, strict=True)], reductions
+
+
+def _takes_bands(encoder: Any) -> bool:
+    return isinstance(encoder, Banded)
+
+
+def _diagnostics(encoder: Any) -> dict[str, Any]:
+    """Penalties that were tried, how many targets chose each, and how many sit at an edge of the grid."""
+    alpha, grid = encoder.alpha_[np.isfinite(encoder.alpha_)], np.sort(encoder.alphas_)
+    nearest = np.abs(np.log(grid)[None] - np.log(alpha)[:, None]).argmin(axis=1)
+    return {
+        "alphas": grid,
+        "alpha_shares": np.bincount(nearest, minlength=len(grid)) / max(len(alpha), 1),
+        "alpha_edges": encoder.alpha_edges_,
+        "extended": len(grid) > encoder.n_alphas if encoder.alphas == "auto" else len(grid) > len(encoder.alphas),
+    }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brainenc.core import storage
 from brainenc.core.provenance import record
 from brainenc.core.types import TargetMap
@@ -37,8 +39,10 @@ def partition_variance(
     samples = load_samples(responses, split, parameters["average"])
     held_out = storage.load_arrays(predictions)
     bands = parameters["bands"]
-    Y, fold = samples.Y[samples.tested], samples.test_fold[samples.tested]
-    shares = partition.product_measure(Y, [held_out[f"band:{band}"] for band in bands], test_fold=fold)
+    Y, fold = samples.Y[samples.tested], samples.fold
+    parts = [held_out[f"band:{band}"] for band in bands]
+    folds = [fold == k for k in np.unique(fold)]
+    shares = np.mean([partition.product_measure(Y[k], [part[k] for part in parts]) for k in folds], axis=0)
     joint = storage.load_maps(scores)["r2"].values
     maps = {}
     for band, share, path in zip(bands, shares, reduced, strict=True):

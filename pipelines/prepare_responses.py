@@ -8,6 +8,7 @@ from typing import Any
 from brainenc import datasets
 from brainenc.core import storage
 from brainenc.core.provenance import record
+from pipelines.study import class_and_arguments
 
 
 def prepare_responses(parameters: dict[str, Any], subject: str, output: Path, regions: Path) -> None:
@@ -23,7 +24,8 @@ def prepare_responses(parameters: dict[str, Any], subject: str, output: Path, re
     regions : Path
         HDF5 masks, one per region; none is allowed.
     """
-    dataset = datasets.build(**parameters)
+    kind, arguments = class_and_arguments(parameters)
+    dataset = datasets.build(kind, **arguments)
     responses = dataset.responses(subject)
     provenance = record("prepare_responses", {**parameters, "subject": subject}, {}, parameters.get("seed"))
     storage.save_responses(output, responses, provenance)

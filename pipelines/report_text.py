@@ -53,7 +53,7 @@ def verdict(
         strip.append(_item("alpha at grid edge", percent(edge, 1), state, "worst model, predictive targets"))
     if quality:
         masked = sum(q["n_unusable_targets"] for q in quality.values())
-        dropped = sum(q["n_empty_samples"] for q in quality.values())
+        dropped = sum(q["n_nan_samples"] for q in quality.values())
         note = f"{dropped} empty samples dropped" if dropped else "no empty samples"
         strip.append(_item("masked targets", str(masked), "warn" if masked else "good", note))
     if len(recovery):
@@ -117,13 +117,12 @@ def diagnostics(cards: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "model": model,
-            "lower": max(d["alpha_edges"]["lower"] for d in found),
+            "lower": max(d["alpha_edges"]["lower_at_stake"] for d in found),
             "upper": max(d["alpha_edges"]["upper"] for d in found),
-            "upper_predictive": max(d["alpha_edges"].get("upper_predictive", d["alpha_edges"]["upper"]) for d in found),
+            "upper_predictive": max(d["alpha_edges"]["upper_at_stake"] for d in found),
             "low": min(min(d["alphas"]) for d in found),
             "high": max(max(d["alphas"]) for d in found),
             "extended": any(d.get("extended", False) for d in found),
-            "n_features": None,
         }
         for model, found in by_model.items()
     ]

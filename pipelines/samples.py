@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from brainenc.core import storage
 from brainenc.core.align import average_repetitions
 from brainenc.core.spaces import Space
 from brainenc.core.types import DataError
+from brainenc.stats.splits import UNUSED, Split, from_table
 
 
 @dataclass(frozen=True)
@@ -20,26 +20,25 @@ class Samples:
 
     Y: np.ndarray
     stimulus_ids: np.ndarray
-    test_fold: np.ndarray
-    group: np.ndarray
+    split: Split
     run: np.ndarray | None
     n_repetitions: np.ndarray
     space: Space
     units: str
 
-    def folds(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(train rows, test rows) of each outer fold."""
-        for fold in np.unique(self.test_fold[self.test_fold >= 0]):
-            yield np.flatnonzero(self.test_fold != fold), np.flatnonzero(self.test_fold == fold)
-
     @property
     def tested(self) -> np.ndarray:
         """Rows that are tested in some fold, ascending."""
-        return np.flatnonzero(self.test_fold >= 0)
+        return np.flatnonzero(self.split.test_fold >= 0)
+
+    @property
+    def fold(self) -> np.ndarray:
+        """Test fold of each tested row."""
+        return self.split.test_fold[self.tested]
 
 
 def load_samples(responses: Path, split: Path, average: bool) -> Samples:
-    """Read responses and split of a subject; drop samples without any measurement; average repetitions if asked.
+    """Read responses and split of a subject; drop unused and empty samples; average repetitions if asked.
 
     Raises
     ------
@@ -49,21 +48,18 @@ def load_samples(responses: Path, split: Path, average: bool) -> Samples:
     measured, table = storage.load_responses(responses), storage.read_table(split)
     if list(table["stimulus_id"]) != list(measured.stimulus_ids):
         raise DataError(f"{split} and {responses} list different samples: delete both and run again.")
-    kept = np.isfinite(measured.values).any(axis=1)
-    Y, ids = measured.values[kept], measured.stimulus_ids[kept]
-    fold, group = table["test_fold"].to_numpy()[kept], table["group"].to_numpy()[kept]
+    kept = np.isfinite(measured.values).any(axis=1) & (table["test_fold"] != UNUSED).to_numpy()
+    Y, ids, table = measured.values[kept], measured.stimulus_ids[kept], table[kept]
     run = None
     if measured.samples is not None and "run" in measured.samples:
         run = measured.samples["run"].to_numpy()[kept]
     n_repetitions = np.ones(len(ids), int)
     if average:
-        first = np.sort(np.unique(ids.astype(str), return_index=True)[1])
-        Y, means_of, n_repetitions = average_repetitions(Y, ids)
-        own_fold = dict(zip(means_of, fold[first], strict=True))
-        if any(own_fold[stimulus] != f for stimulus, f in zip(ids, fold, strict=True)):
+        if table.groupby("stimulus_id")["test_fold"].nunique().max() > 1:
             raise DataError(
                 f"{split}: repetitions of a stimulus lie in different folds, so averaging would mix training and "
                 "test: set responses.average to false, or split by stimulus."
             )
-        ids, fold, group, run = means_of, fold[first], group[first], None
-    return Samples(Y, ids, fold, group, run, n_repetitions, measured.space, measured.units)
+        Y, ids, n_repetitions = average_repetitions(Y, ids)
+        table, run = table.drop_duplicates("stimulus_id"), None
+    return Samples(Y, ids, from_table(table), run, n_repetitions, measured.space, measured.units)

@@ -31,7 +31,7 @@ def score_encoder(
     samples = load_samples(responses, split, parameters["average"])
     best = storage.load_maps(ceiling)
     Y, Y_hat = samples.Y[samples.tested], storage.load_arrays(predictions)["Y_hat"]
-    fold = samples.test_fold[samples.tested]
+    fold = samples.fold
     correlation = metrics.by_fold(metrics.correlation, Y, Y_hat, fold)
     p = significance.permutation_p_values(
         Y,

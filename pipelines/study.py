@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,9 @@ import yaml
 from brainenc.core.share import find_shared
 from brainenc.core.types import DataError
 
-NAME = re.compile(r"^[a-z0-9][a-z0-9-]*$")
+# Keys of an entry that steps use themselves; the rest are the arguments of the class.
+OWN_FEATURE_KEYS = ("pca", "projection", "batch_size")
+OWN_ENCODER_KEYS = ("features", "delays")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class Study:
                 yield Model(name, spaces)
             else:
                 yield from (Model(name, (space,)) for space in spaces)
+
+
+def class_and_arguments(entry: dict[str, Any], *own: str) -> tuple[str, dict[str, Any]]:
+    """An entry's class and its constructor's arguments, without the keys that the steps themselves use."""
+    return entry["class"], {key: value for key, value in entry.items() if key not in ("class", *own)}
 
 
 def load_study(path: Path | str) -> Study:

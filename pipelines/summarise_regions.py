@@ -56,7 +56,7 @@ def summarise_regions(
     usable = np.isfinite(samples.Y).all(axis=0) & (np.ptp(samples.Y, axis=0) > 0)
     masks = {name: mask & usable for name, mask in storage.load_masks(regions).items() if (mask & usable).any()}
     masks["all targets"] = usable
-    Y, fold = samples.Y[samples.tested], samples.test_fold[samples.tested]
+    Y, fold = samples.Y[samples.tested], samples.fold
     options = {
         "metric": "correlation",
         "n_bootstrap": parameters["n_bootstrap"],
@@ -76,7 +76,7 @@ def summarise_regions(
     paired = []
     for a, b in parameters["comparisons"]:
         Y_a, Y_b = (storage.load_arrays(held_out[label])["Y_hat"] for label in (a, b))
-        difference = bootstrap.paired_difference(Y, Y_a, Y_b, masks, **options)
+        difference = bootstrap.roi_difference(Y, Y_a, Y_b, masks, **options)
         for region, row in difference.iterrows():
             keep = {key: row[key] for key in ("difference", "lower", "upper", "p")}
             paired.append({"model_a": a, "model_b": b, "region": region, "n_targets": int(masks[region].sum()), **keep})
