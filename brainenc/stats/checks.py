@@ -18,7 +18,7 @@ def as_table(values: Any, name: str) -> Any:
     DataError
         If it is not (n_samples, n_targets), is empty, or does not hold real numbers.
     """
-    table = values if hasattr(values, "shape") and hasattr(values, "dtype") else np.asarray(values)
+    table = values if isinstance(values, np.ndarray) or hasattr(values, "chunks") else np.asarray(values)
     if len(table.shape) != 2 or 0 in table.shape:
         raise DataError(
             f"{name} has shape {tuple(table.shape)} but must be (n_samples, n_targets) with at least one of each; "
