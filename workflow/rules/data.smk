@@ -6,17 +6,17 @@ rule check_study:
         page=page("check_study"),
     output:
         f"{FOLDER}/checked.json",
-    params:
-        parameters=json.dumps(STUDY.config, sort_keys=True),
-    resources:
-        mem_mb=1000,
-        runtime=10,
     log:
         f"{LOG}/check_study.log",
     benchmark:
         f"{TIMES}/check_study.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        parameters=json.dumps(STUDY.config, sort_keys=True),
     shell:
         "brainenc check_study --parameters {params.parameters:q} --output {output} 2> {log}"
 
@@ -27,17 +27,17 @@ rule prepare_stimuli:
         page=page("prepare_stimuli"),
     output:
         f"{FOLDER}/stimuli.tsv",
-    params:
-        parameters=as_json(**STUDY.config["dataset"]),
-    resources:
-        mem_mb=2000,
-        runtime=60,
     log:
         f"{LOG}/prepare_stimuli.log",
     benchmark:
         f"{TIMES}/prepare_stimuli.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        parameters=as_json(**STUDY.config["dataset"]),
     shell:
         "brainenc prepare_stimuli --parameters {params.parameters:q} --output {output} 2> {log}"
 
@@ -49,17 +49,17 @@ rule prepare_responses:
     output:
         responses=temp(f"{SUBJECT}/responses-raw.h5"),
         regions=f"{SUBJECT}/regions.h5",
-    params:
-        parameters=as_json(**STUDY.config["dataset"]),
-    resources:
-        mem_mb=4000,
-        runtime=120,
     log:
         f"{LOG}/prepare_responses/sub-{{subject}}.log",
     benchmark:
         f"{TIMES}/prepare_responses/sub-{{subject}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        parameters=as_json(**STUDY.config["dataset"]),
     shell:
         "brainenc prepare_responses --threads {threads} --parameters {params.parameters:q} "
         "--subject {wildcards.subject} --output {output.responses} --regions {output.regions} 2> {log}"
@@ -72,17 +72,17 @@ rule split_samples:
         page=page("split_samples"),
     output:
         f"{SUBJECT}/split.tsv",
-    params:
-        parameters=as_json(**STUDY.config["split"]),
-    resources:
-        mem_mb=2000,
-        runtime=10,
     log:
         f"{LOG}/split_samples/sub-{{subject}}.log",
     benchmark:
         f"{TIMES}/split_samples/sub-{{subject}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        parameters=as_json(**STUDY.config["split"]),
     shell:
         "brainenc split_samples --stimuli {input.stimuli} --responses {input.responses} "
         "--parameters {params.parameters:q} --output {output} 2> {log}"
@@ -96,17 +96,17 @@ rule clean_responses:
     output:
         responses=f"{SUBJECT}/responses.h5",
         quality=f"{SUBJECT}/quality.json",
-    params:
-        parameters=as_json(**STUDY.config["responses"]),
-    resources:
-        mem_mb=4000,
-        runtime=60,
     log:
         f"{LOG}/clean_responses/sub-{{subject}}.log",
     benchmark:
         f"{TIMES}/clean_responses/sub-{{subject}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        parameters=as_json(**STUDY.config["responses"]),
     shell:
         "brainenc clean_responses --threads {threads} --responses {input.responses} --split {input.split} "
         "--parameters {params.parameters:q} --output {output.responses} --quality {output.quality} 2> {log}"
@@ -119,17 +119,19 @@ rule estimate_ceiling:
         page=page("estimate_ceiling"),
     output:
         f"{SUBJECT}/ceiling.h5",
-    params:
-        parameters=as_json(**STUDY.config["ceiling"], average=STUDY.config["responses"]["average"]),
-    resources:
-        mem_mb=4000,
-        runtime=60,
     log:
         f"{LOG}/estimate_ceiling/sub-{{subject}}.log",
     benchmark:
         f"{TIMES}/estimate_ceiling/sub-{{subject}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        parameters=as_json(
+            **STUDY.config["ceiling"], average=STUDY.config["responses"]["average"]
+        ),
     shell:
         "brainenc estimate_ceiling --threads {threads} --responses {input.responses} --split {input.split} "
         "--parameters {params.parameters:q} --output {output} 2> {log}"
@@ -141,21 +143,21 @@ rule extract_features:
         page=page("extract_features"),
     output:
         f"{FOLDER}/features/{{features}}.h5",
-    params:
-        parameters=lambda wildcards: as_json(
-            seed=STUDY.config["seed"], **STUDY.config["features"][wildcards.features]
-        ),
-    resources:
-        mem_mb=6000,
-        runtime=240,
-        gpu=STUDY.config["resources"]["gpu"],
-    threads: STUDY.config["resources"]["threads"]
     log:
         f"{LOG}/extract_features/{{features}}.log",
     benchmark:
         f"{TIMES}/extract_features/{{features}}.tsv"
     conda:
         ENVIRONMENT
+    threads: STUDY.config["resources"]["threads"]
+    resources:
+        mem_mb=6000,
+        runtime=240,
+        gpu=STUDY.config["resources"]["gpu"],
+    params:
+        parameters=lambda wildcards: as_json(
+            seed=STUDY.config["seed"], **STUDY.config["features"][wildcards.features]
+        ),
     shell:
         "brainenc extract_features --threads {threads} --stimuli {input.stimuli} --name {wildcards.features} "
         "--parameters {params.parameters:q} --output {output} 2> {log}"

@@ -10,6 +10,15 @@ rule paint_maps:
         page=page("paint_maps"),
     output:
         directory(f"{SUBJECT}/figures"),
+    log:
+        f"{LOG}/paint_maps/sub-{{subject}}.log",
+    benchmark:
+        f"{TIMES}/paint_maps/sub-{{subject}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=3000,
+        runtime=30,
     params:
         parameters=as_json(
             **STUDY.config["surface"],
@@ -18,15 +27,6 @@ rule paint_maps:
             statistics=STUDY.config["statistics"],
             floor=STUDY.config["ceiling"]["floor"],
         ),
-    resources:
-        mem_mb=3000,
-        runtime=30,
-    log:
-        f"{LOG}/paint_maps/sub-{{subject}}.log",
-    benchmark:
-        f"{TIMES}/paint_maps/sub-{{subject}}.tsv"
-    conda:
-        ENVIRONMENT
     shell:
         "brainenc paint_maps --threads {threads} --subject {wildcards.subject} --regions {input.regions} "
         "--ceiling {input.ceiling} --scores {input.scores} --partitions {input.partitions} "
@@ -41,19 +41,21 @@ rule export_maps:
         page=page("export_maps"),
     output:
         directory(f"{SUBJECT}/derivatives"),
-    params:
-        parameters=as_json(
-            models=[model.label for model in STUDY.models], study=STUDY.config["study"], **STUDY.config["export"]
-        ),
-    resources:
-        mem_mb=3000,
-        runtime=30,
     log:
         f"{LOG}/export_maps/sub-{{subject}}.log",
     benchmark:
         f"{TIMES}/export_maps/sub-{{subject}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        parameters=as_json(
+            models=[model.label for model in STUDY.models],
+            study=STUDY.config["study"],
+            **STUDY.config["export"],
+        ),
     shell:
         "brainenc export_maps --threads {threads} --subject {wildcards.subject} --ceiling {input.ceiling} "
         "--scores {input.scores} --cards {input.cards} --parameters {params.parameters:q} --output {output} 2> {log}"

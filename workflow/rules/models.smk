@@ -1,22 +1,6 @@
 # Encoders: fitted, scored, compared.
 
 
-def model_features(wildcards):
-    """Feature files of a model, in the order of its bands."""
-    return [f"{FOLDER}/features/{name}.h5" for name in wildcards.features.split("+")]
-
-
-def model_parameters(wildcards):
-    """The encoder's entry, its feature spaces' entries, and what decides its samples."""
-    config = STUDY.config
-    return as_json(
-        encoder=config["encoders"][wildcards.encoder],
-        features={name: config["features"][name] for name in wildcards.features.split("+")},
-        average=config["responses"]["average"],
-        seed=config["seed"],
-    )
-
-
 rule fit_encoder:
     input:
         responses=f"{SUBJECT}/responses.h5",
@@ -27,19 +11,19 @@ rule fit_encoder:
         encoder=f"{MODEL}/encoder.safetensors",
         card=f"{MODEL}/encoder.json",
         predictions=f"{MODEL}/predictions.safetensors",
-    params:
-        parameters=model_parameters,
-    resources:
-        mem_mb=8000,
-        runtime=480,
-        gpu=STUDY.config["resources"]["gpu"],
-    threads: STUDY.config["resources"]["threads"]
     log:
         f"{LOG}/fit_encoder/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.log",
     benchmark:
         f"{TIMES}/fit_encoder/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.tsv"
     conda:
         ENVIRONMENT
+    threads: STUDY.config["resources"]["threads"]
+    resources:
+        mem_mb=8000,
+        runtime=480,
+        gpu=STUDY.config["resources"]["gpu"],
+    params:
+        parameters=model_parameters,
     shell:
         "brainenc fit_encoder --threads {threads} --responses {input.responses} --split {input.split} "
         "--features {input.features} --parameters {params.parameters:q} --output {output.encoder} "
@@ -55,6 +39,15 @@ rule score_encoder:
         page=page("score_encoder"),
     output:
         f"{MODEL}/scores.h5",
+    log:
+        f"{LOG}/score_encoder/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.log",
+    benchmark:
+        f"{TIMES}/score_encoder/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=120,
     params:
         parameters=as_json(
             **STUDY.config["statistics"],
@@ -62,26 +55,10 @@ rule score_encoder:
             floor=STUDY.config["ceiling"]["floor"],
             seed=STUDY.config["seed"],
         ),
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    log:
-        f"{LOG}/score_encoder/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.log",
-    benchmark:
-        f"{TIMES}/score_encoder/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.tsv"
-    conda:
-        ENVIRONMENT
     shell:
         "brainenc score_encoder --threads {threads} --responses {input.responses} --split {input.split} "
         "--ceiling {input.ceiling} --predictions {input.predictions} --parameters {params.parameters:q} "
         "--output {output} 2> {log}"
-
-
-def reduced_scores(wildcards):
-    """Scores of the joint model without one band, in the order of its bands."""
-    bands = wildcards.features.split("+")
-    without = ["+".join(b for b in bands if b != band) for band in bands]
-    return [f"{SUBJECT}/encoder-{wildcards.encoder}_features-{rest}/scores.h5" for rest in without]
 
 
 rule partition_variance:
@@ -94,19 +71,20 @@ rule partition_variance:
         page=page("partition_variance"),
     output:
         f"{MODEL}/partition.h5",
-    params:
-        parameters=lambda wildcards: as_json(
-            bands=wildcards.features.split("+"), average=STUDY.config["responses"]["average"]
-        ),
-    resources:
-        mem_mb=4000,
-        runtime=60,
     log:
         f"{LOG}/partition_variance/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.log",
     benchmark:
         f"{TIMES}/partition_variance/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        parameters=lambda wildcards: as_json(
+            bands=wildcards.features.split("+"),
+            average=STUDY.config["responses"]["average"],
+        ),
     shell:
         "brainenc partition_variance --threads {threads} --responses {input.responses} --split {input.split} "
         "--predictions {input.predictions} --scores {input.scores} --reduced {input.reduced} "
@@ -125,6 +103,15 @@ rule summarise_regions:
     output:
         regions=f"{SUBJECT}/regions.tsv",
         comparisons=f"{SUBJECT}/comparisons.tsv",
+    log:
+        f"{LOG}/summarise_regions/sub-{{subject}}.log",
+    benchmark:
+        f"{TIMES}/summarise_regions/sub-{{subject}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         parameters=as_json(
             **STUDY.config["statistics"],
@@ -134,15 +121,6 @@ rule summarise_regions:
             floor=STUDY.config["ceiling"]["floor"],
             seed=STUDY.config["seed"],
         ),
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    log:
-        f"{LOG}/summarise_regions/sub-{{subject}}.log",
-    benchmark:
-        f"{TIMES}/summarise_regions/sub-{{subject}}.tsv"
-    conda:
-        ENVIRONMENT
     shell:
         "brainenc summarise_regions --threads {threads} --responses {input.responses} --split {input.split} "
         "--regions {input.regions} --ceiling {input.ceiling} --predictions {input.predictions} "
@@ -160,17 +138,20 @@ rule check_recovery:
         page=page("check_recovery"),
     output:
         f"{SUBJECT}/recovery.tsv",
-    params:
-        parameters=as_json(dataset=STUDY.config["dataset"], models=[model.label for model in STUDY.models]),
-    resources:
-        mem_mb=4000,
-        runtime=30,
     log:
         f"{LOG}/check_recovery/sub-{{subject}}.log",
     benchmark:
         f"{TIMES}/check_recovery/sub-{{subject}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        parameters=as_json(
+            dataset=STUDY.config["dataset"],
+            models=[model.label for model in STUDY.models],
+        ),
     shell:
         "brainenc check_recovery --threads {threads} --subject {wildcards.subject} --regions {input.regions} "
         "--ceiling {input.ceiling} --scores {input.scores} --partitions {input.partitions} "

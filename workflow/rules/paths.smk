@@ -41,3 +41,37 @@ def subject_models(filename, models=MODELS):
 def all_subjects(pattern):
     """A subject's file, for every subject."""
     return expand(pattern, subject=STUDY.subjects, allow_missing=True)
+
+
+def model_features(wildcards):
+    """Feature files of a model, in the order of its bands."""
+    return [f"{FOLDER}/features/{name}.h5" for name in wildcards.features.split("+")]
+
+
+def model_parameters(wildcards):
+    """The encoder's entry, its feature spaces' entries, and what decides its samples."""
+    config = STUDY.config
+    return as_json(
+        encoder=config["encoders"][wildcards.encoder],
+        features={
+            name: config["features"][name] for name in wildcards.features.split("+")
+        },
+        average=config["responses"]["average"],
+        seed=config["seed"],
+    )
+
+
+def reduced_scores(wildcards):
+    """Scores of the joint model without one band, in the order of its bands."""
+    bands = wildcards.features.split("+")
+    without = ["+".join(b for b in bands if b != band) for band in bands]
+    return [
+        f"{SUBJECT}/encoder-{wildcards.encoder}_features-{rest}/scores.h5"
+        for rest in without
+    ]
+
+
+def recovery_tables():
+    """Planted data carry their truth: what was recovered belongs into the report."""
+    planted = STUDY.config["dataset"]["class"] == "planted"
+    return all_subjects(f"{SUBJECT}/recovery.tsv") if planted else []

@@ -1,33 +1,31 @@
 # One honest page.
 
 
-def recovery_tables():
-    """Planted data carry their truth: what was recovered belongs into the report."""
-    planted = STUDY.config["dataset"]["class"] == "planted"
-    return all_subjects(f"{SUBJECT}/recovery.tsv") if planted else []
-
-
 rule write_report:
     input:
         stimuli=f"{FOLDER}/stimuli.tsv",
         quality=all_subjects(f"{SUBJECT}/quality.json"),
         regions=all_subjects(f"{SUBJECT}/regions.tsv"),
         figures=all_subjects(f"{SUBJECT}/figures"),
-        cards=[path for pattern in subject_models("encoder.json") for path in all_subjects(pattern)],
+        cards=[
+            path
+            for pattern in subject_models("encoder.json")
+            for path in all_subjects(pattern)
+        ],
         recovery=recovery_tables(),
         page=page("write_report"),
     output:
         f"{FOLDER}/report.html",
-    params:
-        parameters=json.dumps(STUDY.config, sort_keys=True),
-    resources:
-        mem_mb=2000,
-        runtime=10,
     log:
         f"{LOG}/write_report.log",
     benchmark:
         f"{TIMES}/write_report.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        parameters=json.dumps(STUDY.config, sort_keys=True),
     shell:
         "brainenc write_report --parameters {params.parameters:q} --output {output} 2> {log}"
