@@ -233,11 +233,13 @@ class FolderDataset:
         size = next((size for size, name in MESHES.items() if name == self._mesh), None)
         if size is None:
             raise DataError(f"folder: mesh {self._mesh!r} is unknown: use one of {', '.join(MESHES.values())}.")
-        chosen = np.arange(2 * size)
-        if self._vertices is not None:
-            path = need_file(fill_pattern(self._root, self._vertices, subject=subject), "the vertex of each column")
-            chosen = np.asarray(load_arrays_safely(path, None))
-        return VertexSpace(str(self._mesh), size, size, chosen)
+        if self._vertices is None:
+            return VertexSpace(str(self._mesh), size, size, np.arange(2 * size))
+        path = need_file(fill_pattern(self._root, self._vertices, subject=subject), "the vertex of each column")
+        try:
+            return VertexSpace(str(self._mesh), size, size, np.asarray(load_arrays_safely(path, None)))
+        except DataError as error:
+            raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
     def _masks(self, subject: str, space: Space) -> dict[str, np.ndarray]:
         left, right = (

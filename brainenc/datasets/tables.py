@@ -69,10 +69,11 @@ def checked_subjects(owner: str, subjects: list[str] | tuple[str, ...] | str | N
     return names
 
 
-def read_table(path: Path, wanted: tuple[str, ...], what: str) -> pd.DataFrame:
+def read_table(path: Path, wanted: tuple[str, ...], what: str, text: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read a TSV or CSV with a header.
 
-    Numeric columns become numbers (empty and ``n/a`` become NaN); ids, paths, words and names stay text.
+    Numeric columns become numbers (empty and ``n/a`` become NaN); ids, paths, words, names and the columns ``text``
+    stay text.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def read_table(path: Path, wanted: tuple[str, ...], what: str) -> pd.DataFrame:
             raise DataError(f"{path}: no column {column!r} (it has {', '.join(header)}): add it or rename one.")
     if len(table) == 0:
         raise DataError(f"{path}: the table has a header but no row, wanted {what}: add the rows.")
-    for column in set(header) - set(TEXT_COLUMNS):
+    for column in set(header) - {*TEXT_COLUMNS, *text}:
         table[column] = _as_numbers(table[column])
     return table
 
