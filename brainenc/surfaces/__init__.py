@@ -1,1 +1,1 @@
-"""Maps to pictures and files: meshes, flatmaps, inflated views, slices, atlases, exports. Headless, nothing heavy at import."""
+"""Maps to pictures and files: meshes, flatmaps, inflated views, slices, atlases, exports; headless, light to import."""

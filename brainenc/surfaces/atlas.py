@@ -1,8 +1,8 @@
 """A user's atlas files to regions: ``name -> bool mask (n_targets,)`` over a VertexSpace or VoxelSpace.
 
-Read here: FreeSurfer ``.annot``, ``.label``, ``.mgz``/``.mgh``; GIFTI labels and scalars; NIfTI label volumes (NSD's ROI
-files among them); neuropythy's atlases. Pycortex overlays are read by `brainenc.surfaces.pycortex`. No atlas of others ships with the
-project: ``atlases/<name>/card.yaml`` says where to get it, on which terms, and how it is read.
+Read here: FreeSurfer ``.annot``, ``.label``, ``.mgz``/``.mgh``; GIFTI labels and scalars; NIfTI label volumes (NSD's
+among them); neuropythy's atlases. Pycortex overlays are read by `brainenc.surfaces.pycortex`. No atlas of others ships
+with the project: ``atlases/<name>/card.yaml`` says where to get it, on which terms, and how it is read.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ def read_regions(
         ``.mgh``, ``.gii``. Files of fsaverage also serve fsaverage3 to fsaverage6, whose vertices come first in it.
         For voxels one NIfTI label volume on the same grid.
     labels : path or mapping of int to str, optional
-        Names of the numbers: a table ``index<TAB>name`` with that header, or FreeSurfer's colour table ``index name ...``
-        (NSD's ``.ctab``). Without it the file's own table is used, else the numbers themselves; 0 is no region.
+        Names of the numbers: a table ``index<TAB>name`` with that header, or FreeSurfer's colour table
+        ``index name ...`` (NSD's ``.ctab``). Without it the file's own table is used, else the numbers themselves;
+        0 is no region.
 
     Returns
     -------
@@ -218,8 +219,8 @@ def read_neuropythy(name: str, space: VertexSpace, folder: str | Path | None = N
     Parameters
     ----------
     folder : path, optional
-        Where ``lh.<atlas>.mgz`` and ``rh.<atlas>.mgz`` are; by default inside the installed neuropythy package, which is
-        found but never imported.
+        Where ``lh.<atlas>.mgz`` and ``rh.<atlas>.mgz`` are; by default inside the installed neuropythy package, which
+        is found but never imported.
 
     Raises
     ------

@@ -190,6 +190,6 @@ def check_colours(colours: Sequence[Any]) -> np.ndarray:
 
 
 def grey_underlay(curvature: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Grey, uint8, same shape: light on gyri (negative curvature), dark in sulci; scaled by the ``reference`` spread."""
+    """Grey, uint8, same shape: light on gyri (negative curvature), dark in sulci, by the spread of ``reference``."""
     spread = np.nanpercentile(np.abs(reference), 80) or 1.0
     return np.rint(255 * (0.68 - 0.16 * np.tanh(2.0 * curvature / spread))).astype(np.uint8)

@@ -1,43 +1,27 @@
 """Maps to the files that other programs open: NIfTI, GIFTI and CIFTI-2, with BIDS-style names and JSON sidecars.
 
 Values are written as they are, NaN included, in float32 (GIFTI and CIFTI-2 know no other; a NIfTI volume keeps
-float64). Every write is atomic: a temporary name beside the target, flushed to disk, then renamed.
+float64). Every write is atomic.
 References: doi:10.1038/sdata.2016.44 (BIDS), doi:10.1016/j.neuroimage.2013.05.041 (CIFTI).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from brainenc.core.spaces import VertexSpace, VoxelSpace
+from brainenc.core.storage import atomic_path
 from brainenc.core.types import DataError, TargetMap
 
 ENTITIES = ("sub", "ses", "task", "acq", "run", "space", "den", "res", "hemi", "stat", "label", "desc")
 _STRUCTURES = {"left": "CIFTI_STRUCTURE_CORTEX_LEFT", "right": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
 _GIFTI_STRUCTURES = {"left": "CortexLeft", "right": "CortexRight"}
-
-
-@contextmanager
-def write_atomically(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path with the same suffixes; on success flush it and rename it to ``path``, else remove it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def bids_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:
@@ -79,7 +63,7 @@ def write_sidecar(path: str | Path, content: Mapping[str, Any]) -> Path:
     except ValueError as error:
         raise DataError(f"{path}: the sidecar holds NaN or infinity, which is not JSON: write null instead.") from error
     target = path.with_name(name + ".json")
-    with write_atomically(target) as temporary:
+    with atomic_path(target) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     return target
 
@@ -101,13 +85,13 @@ def write_nifti(target_map: TargetMap, path: str | Path) -> Path:
     image = nib.Nifti1Image(space.scatter(target_map.values), space.affine)
     image.header["descrip"] = target_map.quantity.encode("ascii", "replace")[:79]
     image.header.set_xyzt_units("mm")
-    with write_atomically(path) as temporary:
+    with atomic_path(path) as temporary:
         image.to_filename(temporary)
     return path
 
 
 def write_gifti(target_map: TargetMap, left: str | Path, right: str | Path) -> tuple[Path, Path]:
-    """Write a map in VertexSpace as two GIFTI files, one number per vertex of the mesh, NaN where there is no target."""
+    """Write a map in VertexSpace as two GIFTI files, one number per vertex, NaN off the targets."""
     from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 
     space = _space(target_map, VertexSpace, "GIFTI")
@@ -126,14 +110,14 @@ def write_gifti(target_map: TargetMap, left: str | Path, right: str | Path) -> t
             darrays=[array],
             meta=GiftiMetaData({"AnatomicalStructurePrimary": _GIFTI_STRUCTURES[side], "Mesh": space.mesh}),
         )
-        with write_atomically(path) as temporary:
+        with atomic_path(path) as temporary:
             image.to_filename(temporary)
         paths.append(path)
     return paths[0], paths[1]
 
 
 def write_cifti(target_map: TargetMap, path: str | Path) -> Path:
-    """Write a map in VertexSpace as a CIFTI-2 dscalar holding exactly its targets, left then right, vertices ascending."""
+    """Write a map in VertexSpace as a CIFTI-2 dscalar of exactly its targets, left then right, ascending."""
     import nibabel as nib
     from nibabel.cifti2 import BrainModelAxis, Cifti2Image, ScalarAxis
 
@@ -153,7 +137,7 @@ def write_cifti(target_map: TargetMap, path: str | Path) -> Path:
     image = Cifti2Image(data, (ScalarAxis([target_map.quantity]), models))
     image.update_headers()
     image.nifti_header.set_intent("NIFTI_INTENT_CONNECTIVITY_DENSE_SCALARS")
-    with write_atomically(path) as temporary:
+    with atomic_path(path) as temporary:
         nib.save(image, temporary)
     return path
 

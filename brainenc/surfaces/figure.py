@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainenc.core.storage import atomic_path
 from brainenc.core.types import DataError, TargetMap
 from brainenc.surfaces.colour import ColourScale, ReliabilityScale, category_colours, check_colours
-from brainenc.surfaces.export import write_atomically
 from brainenc.surfaces.flatmap import FlatmapLookup, flatmap_lookup
 from brainenc.surfaces.mesh import SurfaceMesh
 from brainenc.surfaces.outlines import Anchor, anchor_names, outline_region, spread_boxes
@@ -142,7 +142,7 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 180) -> Path:
     metadata = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[path.suffix]
     with (
         matplotlib.rc_context({"svg.hashsalt": "brainenc", "svg.fonttype": "path"}),
-        write_atomically(path) as temporary,
+        atomic_path(path) as temporary,
     ):
         figure.savefig(temporary, dpi=dpi, metadata=metadata, facecolor="white")
     return path

@@ -1,8 +1,8 @@
 """Cortical meshes: two hemispheres, each with a folded, an inflated and a flat shape over the same vertices.
 
-fsaverage5 comes from the files inside nilearn (Fischl et al. 1999, doi:10.1002/(SICI)1097-0193(1999)8:4<272::AID-HBM10>3.0.CO;2-4);
-any other mesh from the user's GIFTI or FreeSurfer files. Coordinates are millimetres, x to the right, y forward,
-z up. On a flat sheet the outer side of the cortex faces the viewer.
+fsaverage5 comes from the files inside nilearn (inflation and flattening: Fischl, Sereno & Dale 1999,
+doi:10.1006/nimg.1998.0396); any other mesh from the user's GIFTI or FreeSurfer files. Coordinates are millimetres, x to
+the right, y forward, z up. On a flat sheet the outer side of the cortex faces the viewer.
 """
 
 from __future__ import annotations
@@ -176,9 +176,10 @@ def read_mesh(name: str, left: Mapping[str, str | Path], right: Mapping[str, str
     name : str
         What `VertexSpace.mesh` says for maps on this mesh.
     left, right : mapping of str to path
-        Keys ``flat``, ``white``, ``pial``, ``inflated``, ``sphere`` (GIFTI or FreeSurfer geometry; ``flat`` may be a
-        FreeSurfer ``.flat.patch.3d``/``.patch.flat`` file, which is turned upright) and ``curvature`` (GIFTI or FreeSurfer morphometry;
-        computed from the middle of white and pial when it is not given). At least one folded shape is needed.
+        Keys ``flat``, ``white``, ``pial``, ``inflated``, ``sphere`` (GIFTI or FreeSurfer geometry) and ``curvature``
+        (GIFTI or FreeSurfer morphometry; computed from the middle of white and pial when it is not given). ``flat``
+        may be a FreeSurfer patch, a file with ``patch`` in its name, which is turned upright. At least one folded
+        shape is needed.
 
     Raises
     ------

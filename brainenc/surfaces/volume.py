@@ -64,8 +64,8 @@ def project_to_surface(
     values = values.astype(target_map.values.dtype)
     if not np.isfinite(values).any():
         raise DataError(
-            f"project_to_surface: no vertex of mesh {mesh.name!r} lies in the mask of {target_map.quantity!r}, wanted a "
-            "volume in the mesh's space: register it (to MNI for fsaverage5) or show it with paint_slices."
+            f"project_to_surface: no vertex of mesh {mesh.name!r} lies in the mask of {target_map.quantity!r}, wanted "
+            "a volume in the mesh's space: register it (to MNI for fsaverage5) or show it with paint_slices."
         )
     return TargetMap(values, mesh.space, target_map.quantity, target_map.unit)
 
