@@ -67,6 +67,8 @@ def partition_chart(table: pd.DataFrame, bands: Sequence[str]) -> str:
 
 def alpha_chart(histograms: dict[str, tuple[Sequence[float], Sequence[float]]]) -> str:
     """Share of targets per penalty for each model: (alphas, shares)."""
+    if not histograms:
+        return ""
     figure, axes = _axes(7.0, 2.6)
     for m, (model, (alphas, shares)) in enumerate(histograms.items()):
         axes.plot(alphas, shares, "o-", markersize=3, linewidth=1.1, color=PALETTE[m % len(PALETTE)], label=model)

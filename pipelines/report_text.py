@@ -112,7 +112,7 @@ def diagnostics(cards: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     by_model: dict[str, list[dict[str, Any]]] = {}
     for subject_cards in cards.values():
         for model, card in subject_cards.items():
-            if card is not None and "alpha_edges" in card["diagnostics"]:
+            if card is not None:
                 by_model.setdefault(model, []).append(card["diagnostics"])
     return [
         {

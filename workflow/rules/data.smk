@@ -16,7 +16,7 @@ rule check_study:
         mem_mb=1000,
         runtime=10,
     params:
-        parameters=json.dumps(STUDY.config, sort_keys=True),
+        parameters=as_json(**STUDY.config),
     shell:
         "brainenc check_study --parameters {params.parameters:q} --output {output} 2> {log}"
 
@@ -155,9 +155,7 @@ rule extract_features:
         runtime=240,
         gpu=STUDY.config["resources"]["gpu"],
     params:
-        parameters=lambda wildcards: as_json(
-            seed=STUDY.config["seed"], **STUDY.config["features"][wildcards.features]
-        ),
+        parameters=feature_parameters,
     shell:
         "brainenc extract_features --threads {threads} --stimuli {input.stimuli} --name {wildcards.features} "
         "--parameters {params.parameters:q} --output {output} 2> {log}"

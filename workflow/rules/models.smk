@@ -81,10 +81,7 @@ rule partition_variance:
         mem_mb=4000,
         runtime=60,
     params:
-        parameters=lambda wildcards: as_json(
-            bands=wildcards.features.split("+"),
-            average=STUDY.config["responses"]["average"],
-        ),
+        parameters=band_parameters,
     shell:
         "brainenc partition_variance --threads {threads} --responses {input.responses} --split {input.split} "
         "--predictions {input.predictions} --scores {input.scores} --reduced {input.reduced} "

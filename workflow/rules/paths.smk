@@ -29,8 +29,11 @@ wildcard_constraints:
 
 
 def as_json(**slice_of_config):
-    """The parameters of a step, as the one JSON argument that it takes."""
-    return json.dumps(slice_of_config, sort_keys=True)
+    """The parameters of a step, as the one JSON argument that it takes.
+
+    A function, since Snakemake would read a {pattern} in a plain string as a wildcard.
+    """
+    return lambda wildcards: json.dumps(slice_of_config, sort_keys=True)
 
 
 def subject_models(filename, models=MODELS):
@@ -51,14 +54,26 @@ def model_features(wildcards):
 def model_parameters(wildcards):
     """The encoder's entry, its feature spaces' entries, and what decides its samples."""
     config = STUDY.config
-    return as_json(
+    bands = wildcards.features.split("+")
+    slice_of_config = as_json(
         encoder=config["encoders"][wildcards.encoder],
-        features={
-            name: config["features"][name] for name in wildcards.features.split("+")
-        },
+        features={name: config["features"][name] for name in bands},
         average=config["responses"]["average"],
         seed=config["seed"],
     )
+    return slice_of_config(wildcards)
+
+
+def band_parameters(wildcards):
+    """Bands of a joint model."""
+    average = STUDY.config["responses"]["average"]
+    return as_json(bands=wildcards.features.split("+"), average=average)(wildcards)
+
+
+def feature_parameters(wildcards):
+    """A feature space's entry, and the seed of its projection."""
+    entry = STUDY.config["features"][wildcards.features]
+    return as_json(seed=STUDY.config["seed"], **entry)(wildcards)
 
 
 def reduced_scores(wildcards):

@@ -26,6 +26,6 @@ rule write_report:
         mem_mb=2000,
         runtime=10,
     params:
-        parameters=json.dumps(STUDY.config, sort_keys=True),
+        parameters=as_json(**STUDY.config),
     shell:
         "brainenc write_report --parameters {params.parameters:q} --output {output} 2> {log}"
