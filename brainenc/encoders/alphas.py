@@ -1,0 +1,151 @@
+"""Alpha honesty: a grid scaled to the data, the share of targets at its edges, one extension, then a loud warning.
+
+The grid is laid around the mean eigenvalue of the training kernel,
+
+    c = trace(K) / n_samples,    K = Z Z',    Z the centred (and standardised) training features,
+
+which is the number of features when they are standardised: alpha = c (1 - r2) / r2 is the best penalty of independent
+features that explain a share r2 of the variance, and correlated features move it up or down by a few decades.
+
+A target of pure noise rightly ends at the upper edge, where the penalty silences it. So edges are judged on the
+targets that have something to lose, `at_stake`: those predicted better than chance, and those predicted worse than by
+their own mean, which shows a penalty that is too small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from brainenc.core.types import DataError
+
+GRID_DECADES = (-2.0, 4.0)
+"""Decades of the automatic grid around ``trace(K) / n_samples``."""
+
+EXTENSION_DECADES = 3.0
+"""How far the grid is extended, once, beyond an edge that holds too many targets."""
+
+EDGE_TOLERANCE = 0.05
+"""Share of the targets at stake that may lie at an edge."""
+
+EDGE_KEYS = ("lower", "upper", "lower_at_stake", "upper_at_stake", "n_targets", "n_at_stake")
+
+
+class AlphaEdgeWarning(RuntimeWarning):
+    """Too many targets chose the smallest or the largest penalty that was tried."""
+
+
+def automatic_grid(trace: float, n_samples: int, n_alphas: int) -> np.ndarray:
+    """Return ``logspace(log10(c) - 2, log10(c) + 4, n_alphas)`` with ``c = trace / n_samples``.
+
+    Parameters
+    ----------
+    trace : trace of the training kernel, i.e. the summed squares of the training features.
+    n_samples, n_alphas : number of training rows, of penalties.
+
+    Returns
+    -------
+    (n_alphas,) float64, ascending.
+    """
+    low, high = GRID_DECADES
+    return _rounded(trace / n_samples * np.logspace(low, high, n_alphas))
+
+
+def given_grid(alphas: Sequence[float]) -> np.ndarray:
+    """Return the user's penalties in ascending order, each once, (n_alphas,) float64.
+
+    Raises
+    ------
+    DataError
+        If there is none, or one is not a positive finite number.
+    """
+    try:
+        grid = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"alphas is {alphas!r}, wanted 'auto' or a list of positive numbers: fix the list.") from error
+    if grid.ndim != 1 or grid.size == 0 or not np.all(np.isfinite(grid) & (grid > 0)):
+        raise DataError(f"alphas is {alphas!r}, wanted 'auto' or a list of positive numbers: drop what is not.")
+    return np.unique(_rounded(grid))
+
+
+def extension(grid: np.ndarray, edge: str) -> np.ndarray:
+    """Return the penalties that continue ``grid`` by about three decades, in its own step, beyond one edge.
+
+    Parameters
+    ----------
+    grid : (n_alphas,) ascending, at least two.
+    edge : "lower" or "upper".
+    """
+    step = (np.log10(grid[-1]) - np.log10(grid[0])) / (len(grid) - 1)
+    n_more = max(1, int(np.ceil(EXTENSION_DECADES / step - 1e-9)))
+    steps = 10.0 ** (step * np.arange(1, n_more + 1))
+    return _rounded(np.sort(grid[0] / steps if edge == "lower" else grid[-1] * steps))
+
+
+def at_stake(scores: np.ndarray, baseline: np.ndarray, n_samples: int, cv_score: str) -> np.ndarray:
+    """Say which targets care about their penalty, (n_targets,) bool.
+
+    A correlation of noise over n rows has a standard deviation of ``1 / sqrt(n)``; four of them, or their square in
+    units of r2, count as more than chance. With r2, a target that lies as much *below* the prediction by the training
+    mean (the limit of an infinite penalty) counts as well.
+
+    Parameters
+    ----------
+    scores : (n_targets,) cross-validated score at the chosen penalty.
+    baseline : (n_targets,) cross-validated score of the training mean; unused for correlations.
+    n_samples : training rows.
+    cv_score : "r2" or "correlation".
+    """
+    chance = min(0.9, 4.0 / np.sqrt(n_samples))
+    with np.errstate(invalid="ignore"):
+        if cv_score == "correlation":
+            return scores > chance
+        return (scores > chance**2) | (scores < baseline - chance**2)
+
+
+def edge_shares(alpha: np.ndarray, grid: np.ndarray, stake: np.ndarray) -> dict[str, float]:
+    """Return the share of targets at each edge of the grid, among all fitted ones and among those at stake.
+
+    Parameters
+    ----------
+    alpha : (n_targets,) chosen penalties, NaN where a target was not fitted.
+    grid : (n_alphas,) ascending.
+    stake : (n_targets,) bool.
+
+    Returns
+    -------
+    dict
+        Keys `EDGE_KEYS`: shares in [0, 1] and two counts. With a single penalty, or no target, the shares are NaN.
+    """
+    fitted = np.isfinite(alpha)
+    stake = stake & fitted
+    shares: dict[str, float] = {}
+    for suffix, among in (("", fitted), ("_at_stake", stake)):
+        known = len(grid) > 1 and bool(among.any())
+        shares["lower" + suffix] = float(np.mean(alpha[among] == grid[0])) if known else float("nan")
+        shares["upper" + suffix] = float(np.mean(alpha[among] == grid[-1])) if known else float("nan")
+    return shares | {"n_targets": float(fitted.sum()), "n_at_stake": float(stake.sum())}
+
+
+def crowded_edges(shares: dict[str, float]) -> list[str]:
+    """Return the edges ("lower", "upper") that hold more than the tolerated share of the targets at stake."""
+    return [edge for edge in ("lower", "upper") if shares[f"{edge}_at_stake"] > EDGE_TOLERANCE]
+
+
+def edge_message(shares: dict[str, float], grid: np.ndarray, extended: bool) -> str:
+    """Return the sentence of an `AlphaEdgeWarning`: what came, where, and the cure."""
+    parts = [
+        f"{shares[f'{edge}_at_stake']:.0%} of {shares['n_at_stake']:.0f} targets at stake chose the "
+        f"{'smallest' if edge == 'lower' else 'largest'} penalty tried, alpha = {value:.3g}"
+        for edge, value in (("lower", grid[0]), ("upper", grid[-1]))
+        if edge in crowded_edges(shares)
+    ]
+    tried = "although the grid was extended once" if extended else "and the grid was not to be extended"
+    cure = f"pass alphas that reach beyond [{grid[0]:.3g}, {grid[-1]:.3g}]" + ("" if extended else " or extend=True")
+    return f"{' and '.join(parts)}, {tried}: {cure}."
+
+
+def _rounded(alphas: np.ndarray) -> np.ndarray:
+    """Round to float32, so that a chosen alpha equals its grid value in either precision."""
+    return alphas.astype(np.float32).astype(np.float64)

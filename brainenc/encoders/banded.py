@@ -1,0 +1,157 @@
+"""Banded ridge: several feature spaces in one model, each target deciding how much to shrink each of them.
+
+    min_w |y - sum_b Z_b w_b|^2 + alpha sum_b |w_b|^2 / gamma_b,    gamma_b >= 0, sum_b gamma_b = 1
+
+Z_b is band b, standardised and scaled so that all bands have the same trace: otherwise the band with more features
+would start with the larger say. alpha and gamma are chosen per target by cross-validation (Nunez-Elizalde et al. 2019,
+10.1016/j.neuroimage.2019.04.012; Dupre la Tour et al. 2022, 10.1016/j.neuroimage.2022.119728).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from brainenc.core.types import DataError
+from brainenc.encoders.linear import LinearEncoder, check_count, checked_band
+
+N_GAMMAS_TWO_BANDS = 9
+N_GAMMAS_PER_BAND = 10
+CONCENTRATIONS = (0.1, 1.0)
+"""Of the Dirichlet distributions in turn: near the corners of the simplex, and uniform over it."""
+
+
+class Banded(LinearEncoder):
+    """Ridge regression on several bands with cross-validated band weights per target.
+
+    With one band it is `Ridge`. Further parameters and attributes are those of `Ridge`; ``alphas="auto"`` uses the
+    trace of the summed kernels of all bands.
+
+    Parameters
+    ----------
+    gammas : band weights to try, (n_gammas, n_bands), each row >= 0 with sum 1; None for the automatic ones: two bands
+        get a fixed grid (`two_band_weights`), more a seeded Dirichlet search (`random_weights`). A band of weight 0 is
+        left out exactly.
+    n_gammas : number of automatic candidates; None for 9 with two bands and 10 a band with more.
+    seed : of the Dirichlet search.
+    **ridge : parameters of `Ridge`.
+
+    Attributes
+    ----------
+    coef_ : (n_features, n_targets) float32, the bands one below the other in the order given; see `split_coefficients`.
+    gamma_ : (n_bands, n_targets) float32 chosen band weights, NaN for targets not fitted.
+    deltas_ : (n_bands, n_targets) ``log(gamma / alpha)``, himalaya's log weights; -inf for a band left out.
+    band_sizes_ : (n_bands,) number of features.
+    """
+
+    def __init__(
+        self,
+        gammas: Sequence[Sequence[float]] | None = None,
+        n_gammas: int | None = None,
+        seed: int = 0,
+        **ridge: Any,
+    ) -> None:
+        super().__init__(**ridge)
+        if n_gammas is not None:
+            check_count("n_gammas", n_gammas, 2)
+        check_count("seed", seed, 0)
+        self.gammas = None if gammas is None else _checked_weights(gammas).tolist()
+        self.n_gammas, self.seed = n_gammas, seed
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, ready for JSON."""
+        return super().config() | {"gammas": self.gammas, "n_gammas": self.n_gammas, "seed": self.seed}
+
+    def predict(self, X: Sequence[Any], split: bool = False) -> np.ndarray:
+        """Return predicted responses, whole or by band.
+
+        Parameters
+        ----------
+        X : list of (n_samples, n_features_b), the bands in the order of `fit`.
+        split : return the part of each band, ``(X_b - feature_mean_b) @ coef_b``. The parts sum to the whole minus
+            ``target_mean_``: a part is 0 at the band's training mean, and no band owns the intercept.
+
+        Returns
+        -------
+        (n_samples, n_targets) float32, or (n_bands, n_samples, n_targets) with ``split=True``.
+            NaN for targets that could not be fitted.
+        """
+        if not split:
+            return super().predict(X)
+        centred = self._centred(X)
+        parts = np.empty((len(self.band_sizes_), len(centred), self.coef_.shape[1]), dtype=np.float32)
+        borders = np.cumsum(self.band_sizes_)
+        for b, (start, stop) in enumerate(zip(borders - self.band_sizes_, borders, strict=True)):
+            np.matmul(centred[:, start:stop], self.coef_[start:stop], out=parts[b])
+        parts[:, :, np.isnan(self.alpha_)] = np.nan
+        return parts
+
+    def split_coefficients(self) -> list[np.ndarray]:
+        """Return the coefficients of each band, [(n_features_b, n_targets), ...]."""
+        self._check_fitted()
+        return np.split(self.coef_, np.cumsum(self.band_sizes_)[:-1])
+
+    @property
+    def deltas_(self) -> np.ndarray:
+        """Log weights of the bands, (n_bands, n_targets): ``log(gamma_ / alpha_)``."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.gamma_ / self.alpha_).astype(np.float32)
+
+    def _bands(self, X: Any) -> list[np.ndarray]:
+        if not isinstance(X, (list, tuple)) or not X:
+            raise DataError(f"X is {type(X).__name__}, wanted a list of matrices, one a band: pass [X1, X2, ...].")
+        first = checked_band(X[0], "band 0")
+        return [first, *(checked_band(band, f"band {b}", len(first)) for b, band in enumerate(X[1:], start=1))]
+
+    def _candidates(self, n_bands: int) -> np.ndarray:
+        if self.gammas is not None:
+            weights = np.array(self.gammas)
+            if weights.shape[1] != n_bands:
+                raise DataError(
+                    f"gammas has {weights.shape[1]} weights a row but X has {n_bands} bands: give one weight a band."
+                )
+            return weights
+        if n_bands == 1:
+            return np.ones((1, 1))
+        if n_bands == 2:
+            return two_band_weights(self.n_gammas or N_GAMMAS_TWO_BANDS)
+        return random_weights(self.n_gammas or N_GAMMAS_PER_BAND * n_bands, n_bands, self.seed)
+
+
+def two_band_weights(n_gammas: int) -> np.ndarray:
+    """Return a fixed grid on the edge between two bands, (n_gammas, 2), most equal weights first.
+
+    Both corners (one band alone), and between them weights evenly spaced in log odds from 1:99 to 99:1.
+    """
+    odds = np.linspace(-1.0, 1.0, n_gammas - 2) * np.log(99.0) if n_gammas > 3 else np.zeros(max(n_gammas - 2, 0))
+    first = np.concatenate([1.0 / (1.0 + np.exp(-odds)), [0.0, 1.0]])
+    first = first[np.argsort(np.abs(first - 0.5), kind="stable")]
+    return np.stack([first, 1.0 - first], axis=1)
+
+
+def random_weights(n_gammas: int, n_bands: int, seed: int) -> np.ndarray:
+    """Return candidates on the simplex, (n_gammas, n_bands): equal weights, the corners, then Dirichlet draws.
+
+    Draws alternate between the concentrations 0.1 (a few bands dominate) and 1 (uniform).
+    """
+    generator = np.random.default_rng(seed)
+    fixed = np.concatenate([np.full((1, n_bands), 1.0 / n_bands), np.eye(n_bands)])
+    n_random = max(0, n_gammas - len(fixed))
+    draws = [generator.dirichlet(np.full(n_bands, CONCENTRATIONS[i % 2])) for i in range(n_random)]
+    return np.concatenate([fixed, np.reshape(draws, (n_random, n_bands))])[:n_gammas]
+
+
+def _checked_weights(gammas: Any) -> np.ndarray:
+    """Return explicit band weights as (n_gammas, n_bands), or raise `DataError`."""
+    try:
+        weights = np.asarray(gammas, dtype=np.float64)
+    except (TypeError, ValueError):
+        weights = np.empty(0)
+    if weights.ndim != 2 or 0 in weights.shape:
+        raise DataError(f"gammas is {gammas!r}, wanted rows of one weight a band: pass [[0.5, 0.5], [0.9, 0.1], ...].")
+    wrong = ~(np.all(weights >= 0, axis=1) & np.isclose(weights.sum(axis=1), 1.0, atol=1e-6))
+    if wrong.any():
+        raise DataError(f"gammas has the row {weights[wrong][0].tolist()}, wanted weights >= 0 with sum 1: rescale it.")
+    return weights

@@ -1,0 +1,206 @@
+"""The two sides of a linear encoder made ready: standardised bands of features, standardised slabs of targets.
+
+    Z_b = f_b S_b,    S_b = (X_b - mean) / sd,    f_b = sqrt(sum_c trace(S_c S_c') / trace(S_b S_b'))
+
+so that every band has the same trace and one alpha means the same for each of them; with a single band f = 1. Means
+and standard deviations come from the training rows; a constant column gets sd 1. Responses are standardised per target
+(this changes neither the best alpha nor the score): volts and percent signal change are equally safe in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from brainenc.core.types import DataError
+
+SLAB_VALUES = 2**26
+"""Responses held at a time as float32 (256 MB); more targets than fit are read slab by slab, also from disk."""
+
+
+def check_matrix(X: Any, name: str) -> np.ndarray:
+    """Return features as a numeric array (n_samples, n_features) without NaN.
+
+    Raises
+    ------
+    DataError
+        If X is not two-dimensional, not numeric, empty, or holds NaN or infinite values.
+    """
+    X = np.asarray(X)
+    if X.ndim != 2 or 0 in X.shape:
+        raise DataError(f"{name} has shape {X.shape}, wanted (n_samples, n_features), neither 0: reshape it.")
+    if X.dtype.kind not in "fiub":
+        raise DataError(f"{name} has dtype {X.dtype}, wanted numbers: convert it to float32.")
+    if X.dtype.kind == "f" and not np.isfinite(X).all():
+        bad = ~np.isfinite(X)
+        raise DataError(
+            f"{name} holds NaN or infinite values in {bad.any(axis=1).sum()} of {len(X)} rows, wanted finite features: "
+            "drop these rows or fill them."
+        )
+    return X
+
+
+def rounding_floor(peak: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return the spread below which values of that dtype and largest magnitude hold nothing but rounding."""
+    return 4.0 * np.finfo(dtype).eps * peak if dtype.kind == "f" else np.zeros_like(peak, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Standardised training features.
+
+    Attributes
+    ----------
+    bands : list of (n_samples, n_features_b) float32, centred and scaled as in the module's equation.
+    means, scales : lists of (n_features_b,) float64, so that ``Z = (X - mean) / scale``.
+    trace : trace of the equal-weight training kernel.
+    """
+
+    bands: list[np.ndarray]
+    means: list[np.ndarray]
+    scales: list[np.ndarray]
+    trace: float
+    _kernels: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def learn(cls, Xs: Sequence[np.ndarray], rows: np.ndarray, standardise: bool) -> Design:
+        """Learn means, scales and band factors from the training rows ``rows`` (bool) of each band in ``Xs``.
+
+        Raises
+        ------
+        DataError
+            If no feature of a band varies.
+        """
+        means, scales, bands, traces = [], [], [], []
+        for number, X in enumerate(Xs):
+            Z = X[rows].astype(np.float64)
+            floor = rounding_floor(np.abs(Z).max(axis=0), X.dtype)
+            constant = np.ptp(Z, axis=0) <= floor
+            mean = Z.mean(axis=0)
+            Z -= mean
+            Z[:, constant] = 0.0
+            sd = np.sqrt(np.mean(Z**2, axis=0))
+            scale = np.where(constant, 1.0, sd) if standardise else np.ones_like(sd)
+            Z /= scale
+            if constant.all():
+                which = f"band {number}" if len(Xs) > 1 else "X"
+                raise DataError(f"{which} has no feature that varies over the {len(Z)} training rows: leave it out.")
+            means.append(mean), scales.append(scale), bands.append(Z), traces.append(float(np.sum(Z**2)))
+        total = sum(traces)
+        factors = [np.sqrt(total / trace) for trace in traces]
+        return cls(
+            bands=[(Z * factor).astype(np.float32) for Z, factor in zip(bands, factors, strict=True)],
+            means=means,
+            scales=[scale / factor for scale, factor in zip(scales, factors, strict=True)],
+            trace=total,
+        )
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.bands[0])
+
+    def is_primal(self, gamma: np.ndarray) -> bool:
+        """Say whether the bands with weight have no more features than there are rows."""
+        return sum(Z.shape[1] for Z, g in zip(self.bands, gamma, strict=True) if g > 0) <= self.n_samples
+
+    def columns(self, gamma: np.ndarray) -> np.ndarray:
+        """Return ``[sqrt(gamma_b) Z_b]`` of the bands with weight, side by side, float32."""
+        weighted = [Z * np.float32(np.sqrt(g)) for Z, g in zip(self.bands, gamma, strict=True) if g > 0]
+        return np.concatenate(weighted, axis=1)
+
+    def features(self, gamma: np.ndarray) -> np.ndarray:
+        """Return which features of all bands, side by side, have weight, (n_features,) bool."""
+        return np.concatenate([np.full(Z.shape[1], g > 0) for Z, g in zip(self.bands, gamma, strict=True)])
+
+    def kernel(self, gamma: np.ndarray) -> np.ndarray:
+        """Return ``sum_b gamma_b Z_b Z_b'``, (n_samples, n_samples) float64; the kernel of a band is made once."""
+        kernel = np.zeros((self.n_samples, self.n_samples))
+        for b in np.flatnonzero(gamma):
+            if b not in self._kernels:
+                Z = self.bands[b].astype(np.float64)
+                self._kernels[b] = Z @ Z.T
+            kernel += gamma[b] * self._kernels[b]
+        return kernel
+
+
+class Targets:
+    """Responses read in slabs of columns, standardised with the statistics of the training rows.
+
+    Attributes
+    ----------
+    rows : (n_samples,) bool, rows used: all but those that hold no finite value at all.
+    valid : (n_targets,) bool, targets that are finite and vary over these rows.
+    mean, scale : (n_targets,) float64; NaN and 1 for other targets.
+    """
+
+    def __init__(self, Y: Any, n_samples: int) -> None:
+        if not hasattr(Y, "dtype"):
+            Y = np.asarray(Y)
+        if len(Y.shape) != 2 or 0 in Y.shape:
+            raise DataError(f"Y has shape {tuple(Y.shape)}, wanted (n_samples, n_targets), neither 0: reshape it.")
+        if Y.dtype.kind not in "fiub":
+            raise DataError(f"Y has dtype {Y.dtype}, wanted numbers: convert it to float32.")
+        if Y.shape[0] != n_samples:
+            raise DataError(f"Y has {Y.shape[0]} rows but X has {n_samples}: align them by stimulus id first.")
+        self._Y, self.n_targets, self._kept = Y, Y.shape[1], None
+        self.width = max(1, SLAB_VALUES // n_samples)
+        self.rows = self._rows_with_values(n_samples)
+        if self.rows.sum() < 2:
+            raise DataError(f"Y has {self.rows.sum()} rows with finite values, wanted many: check the responses.")
+        self.mean, self.scale = np.full(self.n_targets, np.nan), np.ones(self.n_targets)
+        self.valid = np.zeros(self.n_targets, dtype=bool)
+        for columns in self._columns():
+            self._learn(columns)
+
+    def slabs(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield (columns, standardised responses (n_rows, n_columns) float32); invalid targets are all 0."""
+        for columns in self._columns():
+            if self._kept is not None:
+                yield columns, self._kept
+                continue
+            slab = np.empty((int(self.rows.sum()), columns.stop - columns.start), dtype=np.float32)
+            for part in _parts(columns, 1024):
+                y = self._read(part)
+                y -= np.where(self.valid[part], self.mean[part], 0.0)
+                y /= self.scale[part]
+                y[:, ~self.valid[part]] = 0.0
+                slab[:, part.start - columns.start : part.stop - columns.start] = y
+            if self.width >= self.n_targets:
+                self._kept = slab
+            yield columns, slab
+
+    def _columns(self) -> Iterator[slice]:
+        return _parts(slice(0, self.n_targets), self.width)
+
+    def _read(self, columns: slice, rows: np.ndarray | None = None) -> np.ndarray:
+        return np.asarray(self._Y[:, columns])[self.rows if rows is None else rows].astype(np.float64)
+
+    def _rows_with_values(self, n_samples: int) -> np.ndarray:
+        """A row without any finite value, such as a lost trial, is left out; usually a glance at one slab decides."""
+        empty = np.ones(n_samples, dtype=bool)
+        if self._Y.dtype.kind != "f":
+            return empty
+        for columns in _parts(slice(0, self.n_targets), min(self.width, 1024)):
+            empty[empty] = ~np.isfinite(self._read(columns, empty)).any(axis=1)
+            if not empty.any():
+                break
+        return ~empty
+
+    def _learn(self, slab: slice) -> None:
+        for columns in _parts(slab, 1024):
+            y = self._read(columns)
+            with np.errstate(invalid="ignore", over="ignore"):
+                floor = rounding_floor(np.abs(y).max(axis=0), self._Y.dtype)
+                valid = np.isfinite(y).all(axis=0) & (np.ptp(y, axis=0) > floor)
+            self.valid[columns] = valid
+            y = y[:, valid]
+            self.mean[columns][valid] = y.mean(axis=0)
+            self.scale[columns][valid] = y.std(axis=0)
+
+
+def _parts(columns: slice, width: int) -> Iterator[slice]:
+    for start in range(columns.start, columns.stop, width):
+        yield slice(start, min(start + width, columns.stop))

@@ -1,0 +1,252 @@
+"""Cross-validated search over alphas and band weights by himalaya, its global backend put back afterwards.
+
+himalaya (Dupre la Tour et al. 2022, 10.1016/j.neuroimage.2022.119728) keeps only the best score of a search, but its
+score function sees the predictions of every alpha: `_Curve` keeps them, so that folds in which a target does not vary
+can be left out of its mean, and an extended grid joined to the first. Each fold is centred with its training rows,
+which fits the intercept. The refit, which himalaya does for every alpha and every improvement, is done once by `refit`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from brainenc.core.types import DataError
+from brainenc.encoders.design import Design
+from brainenc.encoders.folds import Folds
+
+DEVICES = ("auto", "cpu", "cuda", "numpy")
+"""cuda and cpu compute with torch, "numpy" without it; "auto" takes cuda where there is one."""
+
+IMPOSSIBLE = -1e5
+"""Score of an alpha too small for the precision of the kernel, as in himalaya."""
+
+
+def backend_name(device: str) -> str:
+    """Return himalaya's backend for a device.
+
+    On two cores torch is about 1.4 times as fast as numpy here, so "cpu" means torch.
+
+    Raises
+    ------
+    DataError
+        If the device is unknown, or CUDA is asked for and absent.
+    """
+    if device not in DEVICES:
+        raise DataError(f"device is {device!r}, wanted one of {', '.join(DEVICES)}: fix the name.")
+    if device == "numpy":
+        return "numpy"
+    import torch
+
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise DataError("device is 'cuda' but torch finds no CUDA device here: use device='auto' or 'cpu'.")
+    return "torch_cuda" if has_cuda and device != "cpu" else "torch"
+
+
+@contextmanager
+def himalaya_backend(device: str) -> Iterator[ModuleType]:
+    """Set himalaya's global backend for a while and yield it; the former one returns whatever happens."""
+    from himalaya.backend import get_backend, set_backend
+
+    before = get_backend().name
+    try:
+        yield set_backend(backend_name(device))
+    finally:
+        set_backend(before)
+
+
+def to_backend(backend: ModuleType, array: np.ndarray, dtype: str = "float32") -> Any:
+    """Return the array on the backend's device."""
+    array = np.ascontiguousarray(array, dtype=dtype)
+    return array if backend.name == "numpy" else backend.asarray(array, dtype=dtype, device=_device(backend))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What cross-validation chose for each target; all (n_targets,).
+
+    Attributes
+    ----------
+    score : mean over folds of the score at the chosen alpha and weights; NaN where no fold had one.
+    alpha : chosen penalty, NaN where the score is.
+    gamma : index of the chosen row of the band weights.
+    baseline : mean over folds of the score of the training mean, the limit of an infinite alpha.
+    """
+
+    score: np.ndarray
+    alpha: np.ndarray
+    gamma: np.ndarray
+    baseline: np.ndarray
+
+    def merged(self, other: Choice) -> Choice:
+        """Return the better choice per target; of equal scores the larger alpha, then the choice made first."""
+        with np.errstate(invalid="ignore"):
+            better = (other.score > self.score) | ((other.score == self.score) & (other.alpha > self.alpha))
+        pick = {
+            name: np.where(better, getattr(other, name), getattr(self, name)) for name in ("score", "alpha", "gamma")
+        }
+        return Choice(**pick, baseline=self.baseline)
+
+
+def search(
+    design: Design, Y: np.ndarray, folds: Folds, alphas: np.ndarray, gammas: np.ndarray, cv_score: str,
+    n_targets_batch: int, backend: ModuleType,
+) -> Choice:  # fmt: skip
+    """Choose alpha and band weights of each target by cross-validation.
+
+    Parameters
+    ----------
+    design : standardised training features.
+    Y : (n_samples, n_targets) float32, standardised.
+    folds : [(training rows, validation rows), ...].
+    alphas : (n_alphas,) ascending.
+    gammas : (n_gammas, n_bands) on the simplex; a band of weight 0 is left out exactly.
+    cv_score : "r2" or "correlation", computed within each fold, then averaged.
+    """
+    best: Choice | None = None
+    for index, gamma in enumerate(gammas):
+        curve = _mean_curve(design, gamma, Y, folds, alphas, cv_score, n_targets_batch, backend)
+        choice = _choose(curve, alphas, index)
+        best = choice if best is None else best.merged(choice)
+    assert best is not None
+    return best
+
+
+def _choose(curve: np.ndarray, alphas: np.ndarray, gamma: int) -> Choice:
+    """Take the best alpha of each column of a curve (n_alphas + 1, n_targets); the last row is the baseline."""
+    scores = np.where(np.isnan(curve[:-1]), -np.inf, curve[:-1])
+    best = len(alphas) - 1 - np.argmax(scores[::-1], axis=0)
+    score = curve[best, np.arange(curve.shape[1])]
+    alpha = np.where(np.isnan(score), np.nan, alphas[best])
+    return Choice(score, alpha, np.full(curve.shape[1], gamma), curve[-1])
+
+
+def _mean_curve(
+    design: Design, gamma: np.ndarray, Y: np.ndarray, folds: Folds, alphas: np.ndarray, cv_score: str,
+    n_targets_batch: int, backend: ModuleType,
+) -> np.ndarray:  # fmt: skip
+    """Return the score of every alpha, and of the training mean, averaged over the folds in which it is defined."""
+    primal = design.is_primal(gamma)
+    matrix = design.columns(gamma) if primal else design.kernel(gamma)
+    total, count = np.zeros((len(alphas) + 1, Y.shape[1])), np.zeros((len(alphas) + 1, Y.shape[1]))
+    for train, validation in folds:
+        centred = _centred_columns(matrix, train) if primal else _centred_kernel(matrix, train)
+        curve = _Curve(cv_score)
+        call = (centred, Y - Y[train].mean(axis=0), (train, validation), alphas, curve, n_targets_batch, backend)
+        _solve(primal, *call)
+        scores = curve.values()
+        known = ~np.isnan(scores)
+        total += np.where(known, scores, 0.0)
+        count += known
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _solve(
+    primal: bool, matrix: np.ndarray, Y: np.ndarray, fold: tuple[np.ndarray, np.ndarray], alphas: np.ndarray,
+    curve: _Curve, n_targets_batch: int, backend: ModuleType, dtype: str = "float32",
+) -> None:  # fmt: skip
+    """Let himalaya predict the validation rows with every alpha; a float32 factorisation that fails is redone."""
+    arguments = {
+        "n_iter": to_backend(backend, np.ones((1, 1)), dtype),
+        "alphas": to_backend(backend, alphas, dtype),
+        "score_func": curve,
+        "cv": [fold],
+        "n_targets_batch": n_targets_batch,
+        "progress_bar": False,
+        "return_weights": None,
+    }
+    X, Y_ = to_backend(backend, matrix, dtype), to_backend(backend, Y, dtype)
+    try:
+        if primal:
+            from himalaya.ridge import solve_group_ridge_random_search
+
+            solve_group_ridge_random_search([X], Y_, warn=False, **arguments)
+        else:
+            from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
+
+            solve_multiple_kernel_ridge_random_search(X[None], Y_, **arguments)
+    except (RuntimeError, np.linalg.LinAlgError) as error:
+        if dtype == "float64" or "out of memory" in str(error).lower():
+            raise
+        logging.getLogger(__name__).warning("factorisation failed in float32 (%s); redone in float64", error)
+        curve.clear()
+        _solve(primal, matrix, Y, fold, alphas, curve, n_targets_batch, backend, "float64")
+
+
+class _Curve:
+    """Score function that himalaya calls once per batch of targets, with the predictions of all alphas."""
+
+    def __init__(self, cv_score: str) -> None:
+        self._score: Callable[[Any, Any], np.ndarray] = SCORES[cv_score]
+        self._batches: list[np.ndarray] = []
+
+    def __call__(self, Y: Any, Y_hat: Any) -> Any:
+        self._batches.append(self._score(Y, Y_hat))
+        return Y_hat[:, 0]  # himalaya's own choice is not used
+
+    def clear(self) -> None:
+        self._batches = []
+
+    def values(self) -> np.ndarray:
+        """Return (n_alphas + 1, n_targets) float64, the last row for the training mean."""
+        return np.concatenate(self._batches, axis=1)
+
+
+def _r2(Y: Any, Y_hat: Any) -> np.ndarray:
+    """Score Y (n, t), centred by the training mean, and predictions (n_alphas, n, t), which are overwritten."""
+    Y_hat -= Y
+    Y_hat *= Y_hat
+    error = np.concatenate([_host(Y_hat.sum(1)), _host((Y * Y).sum(0))[None]])
+    total = _host(((Y - Y.mean(0)) ** 2).sum(0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        score = 1.0 - error / total
+    return _settled(score, error, total, len(Y))
+
+
+def _correlation(Y: Any, Y_hat: Any) -> np.ndarray:
+    """As `_r2`, for Pearson's correlation; a constant prediction has correlation 0."""
+    Y = Y - Y.mean(0)
+    Y_hat -= Y_hat.mean(1)[:, None]
+    total, length = _host((Y * Y).sum(0)), _host((Y_hat * Y_hat).sum(1))
+    Y_hat *= Y
+    product = _host(Y_hat.sum(1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        score = np.where(length > 0, product / np.sqrt(length * total), 0.0)
+    score = np.where(np.isnan(product), np.nan, score)
+    score, product = (np.concatenate([rows, np.zeros((1, rows.shape[1]))]) for rows in (score, product))
+    return _settled(score, product, total, len(Y))
+
+
+SCORES: dict[str, Callable[[Any, Any], np.ndarray]] = {"r2": _r2, "correlation": _correlation}
+
+
+def _settled(score: np.ndarray, raw: np.ndarray, total: np.ndarray, n_samples: int) -> np.ndarray:
+    """Mark alphas that himalaya could not solve, and targets that do not vary in this fold."""
+    score = np.where(np.isnan(raw), IMPOSSIBLE, score)
+    score[:, total <= 1e-10 * n_samples] = np.nan
+    return score
+
+
+def _centred_columns(Z: np.ndarray, train: np.ndarray) -> np.ndarray:
+    return Z - Z[train].mean(axis=0, dtype=np.float64).astype(Z.dtype)
+
+
+def _centred_kernel(K: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Centre a kernel as if the features had been centred with the training rows."""
+    means = K[:, train].mean(axis=1)
+    return K - means[:, None] - means[None, :] + means[train].mean()
+
+
+def _host(array: Any) -> np.ndarray:
+    return np.asarray(array if isinstance(array, np.ndarray) else array.cpu().numpy(), dtype=np.float64)
+
+
+def _device(backend: ModuleType) -> str:
+    return "cuda" if backend.name == "torch_cuda" else "cpu"
