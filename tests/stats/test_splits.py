@@ -115,7 +115,7 @@ def test_purging_drops_exactly_the_neighbours(n_purged):
     for train, test in split.folds():
         distance = np.abs(train[:, None] - test[None]).min(axis=1)
         assert distance.min() == n_purged + 1
-        borders = (test.min() > 0) + (test.max() < 39)
+        borders = int(test.min() > 0) + int(test.max() < 39)
         assert train.size == 30 - borders * n_purged
     with pytest.raises(DataError, match="no training samples"):
         splits.by_run(runs, ids, n_purged=40)
