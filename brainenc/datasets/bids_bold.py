@@ -17,7 +17,7 @@ from brainenc.core.spaces import Space, VoxelSpace
 from brainenc.core.types import DataError, Responses, StimulusSet
 from brainenc.datasets.bids_files import Run, find_bids_subjects, find_runs
 from brainenc.datasets.bids_runs import check_onsets, read_confounds, read_events, read_slice_time, read_timing
-from brainenc.datasets.glm import Design, Model, designs, estimate, lss_design, percent_signal_change
+from brainenc.datasets.glm import Design, Model, check_baseline, designs, estimate, lss_design, percent_signal_change
 from brainenc.datasets.images import (
     check_grid,
     load_mask,
@@ -147,7 +147,7 @@ class BidsBoldDataset:
         return found
 
     def check(self) -> None:
-        """Raise `DataError` for the first run that cannot be modelled; reads headers, tables and one volume a run."""
+        """Raise `DataError` for the first run that cannot be modelled; reads headers, tables and ten volumes a run."""
         for subject in self.subjects:
             space = self._space_of(subject)
             self.regions(subject)
@@ -189,11 +189,9 @@ class BidsBoldDataset:
             samples, models = self._designs(run)
             for design in models:
                 design.check(str(run.events))
-            scaled, living = percent_signal_change(self._read(run, space))
-            if not living.any():
-                raise DataError(
-                    f"{run.bold[0]}: no target varies around a positive mean, wanted raw BOLD: do not centre it."
-                )
+            bold = self._read(run, space)
+            check_baseline(bold, str(run.bold[0]))
+            scaled, living = percent_signal_change(bold)
             values.append(estimate(scaled, models, self._model.noise_model).astype(np.float32))
             tables.append(samples)
             alive &= living
@@ -238,9 +236,7 @@ class BidsBoldDataset:
 
     def _check_bold(self, run: Run, space: Space) -> None:
         source = self._source(run, space)
-        first = source.rows(0, 1)
-        if not np.isfinite(first).any() or not np.any(first):
-            raise DataError(f"{run.bold[0]}: the first volume is empty inside the mask: check the mask and the file.")
+        check_baseline(source.rows(0, min(10, source.n_samples)), str(run.bold[0]))
 
     def _source(self, run: Run, space: Space) -> Any:
         if isinstance(space, VoxelSpace):

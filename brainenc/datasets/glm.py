@@ -108,6 +108,18 @@ def lss_design(
     return Design(model.design(joined, n_volumes, tr, confounds), [name])
 
 
+def check_baseline(bold: np.ndarray, where: str) -> None:
+    """Raise `DataError` unless (n_volumes, n_targets) has a positive baseline, without which per cent mean nothing."""
+    if not np.isfinite(bold).any() or not np.any(bold):
+        raise DataError(f"{where}: the volumes are empty inside the mask: check the mask and the file.")
+    negative = float((bold < 0).mean())
+    if negative > 0.25:
+        raise DataError(
+            f"{where}: {negative:.0%} of the values are negative, wanted BOLD around its positive mean: "
+            "give runs that are neither centred nor z-scored."
+        )
+
+
 def percent_signal_change(bold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return ``100 (y / mean - 1)`` (n_volumes, n_targets) and which targets are alive.
 
