@@ -53,7 +53,7 @@ def as_labels(labels: Any, n_samples: int, name: str) -> np.ndarray:
             f"{name} is missing for {sum(missing)} of {n_samples} samples (first at row {missing.index(True)}); "
             "name every sample or drop it."
         )
-    return result if result.dtype.kind in "iub" else result.astype(str) if result.dtype.kind == "O" else result
+    return result.astype(str) if result.dtype.kind == "O" else result
 
 
 def as_folds(test_fold: Any, n_samples: int, n_least: int = 3) -> list[np.ndarray]:
