@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verbs = importlib.import_module("pipelines.study_verbs")
             verb: Callable[..., int] = getattr(verbs, f"{options.command}_study")
             return verb(options.study, rest) if options.command == "run" else verb(options.study)
+        if options.command == "keys":
+            print(importlib.import_module("pipelines.study_keys").reference(), end="")
+            return 0
         step = _step(options.command)
         step(**{name: getattr(options, name) for name in inspect.signature(step).parameters})
     except DataError as error:
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(verb, help=about[verb]).add_argument("study", type=Path, help="study YAML")
     # Only the step that is asked for is imported, so that `brainenc --help` is quick.
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    commands.add_parser("keys", help="print every key of a study, as Markdown")
     for name in STEPS:
         sub = commands.add_parser(name, help=f"step of the workflow: {name.replace('_', ' ')}")
         sub.add_argument("--threads", type=int, help="threads of linear algebra")
