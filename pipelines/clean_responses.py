@@ -11,6 +11,7 @@ from brainenc.core import storage
 from brainenc.core.provenance import record
 from brainenc.core.types import Responses
 from brainenc.stats import cleaning
+from brainenc.stats.splits import TRAIN
 
 
 def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], output: Path, quality: Path) -> None:
@@ -28,7 +29,7 @@ def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], ou
         JSON: dead, NaN and unusable targets, empty samples, and where the statistics came from.
     """
     measured, table = storage.load_responses(responses), storage.read_table(split)
-    training = table["test_fold"].to_numpy() < 0
+    training = (table["test_fold"] == TRAIN).to_numpy()
     found = cleaning.quality(measured.values)
     values, source = measured.values, {}
     if parameters["within"] is not None and (parameters["zscore"] or parameters["detrend"] is not None):

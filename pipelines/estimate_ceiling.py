@@ -11,6 +11,7 @@ from brainenc.core import storage
 from brainenc.core.provenance import record
 from brainenc.core.types import TargetMap
 from brainenc.stats import ceilings
+from brainenc.stats.splits import TRAIN
 from pipelines.samples import load_samples
 
 
@@ -60,7 +61,7 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
 
 def _rows(ids: np.ndarray, test_fold: np.ndarray, wanted: str) -> tuple[np.ndarray | None, str]:
     """Boolean rows whose repetitions are used, and their name; None if no stimulus repeats among them."""
-    choices = {"train": test_fold < 0, "test": test_fold >= 0, "all": np.ones(len(ids), bool)}
+    choices = {"train": test_fold == TRAIN, "test": test_fold >= 0, "all": np.ones(len(ids), bool)}
     for name in ("train", "test") if wanted == "auto" else (wanted,):
         rows = choices[name]
         if rows.any() and np.unique(ids[rows].astype(str), return_counts=True)[1].max() > 1:

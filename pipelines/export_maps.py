@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,15 @@ def export_maps(
                 "Sources": [f"{name}: {entry['sha256']}" for name, entry in facts["provenance"]["inputs"].items()],
                 "Provenance": storage.read_provenance(path),
             }
-            description = "".join(c for c in label if c.isalnum())
+            description = _camel_case(label)
             names = {**entities, "stat": statistic, "desc": description}
             _export(target_map, names, sidecar, output, parameters["cifti"])
+
+
+def _camel_case(label: str) -> str:
+    """``banded/energy+scene`` as ``bandedEnergyScene``: BIDS allows letters and digits only."""
+    first, *rest = re.findall(r"[A-Za-z0-9]+", label)
+    return first + "".join(word.capitalize() for word in rest)
 
 
 def _export(
