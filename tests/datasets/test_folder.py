@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from pathlib import Path
 
 import h5py
@@ -9,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from nibabel.cifti2 import cifti2_axes
 from PIL import Image
 
@@ -598,3 +601,25 @@ def test_a_sound_folder_passes_the_same_check(root: Path) -> None:
     write_volume(root)
     check(root, responses="sub-{subject}_responses.h5", regions="sub-{subject}_regions.tsv")()
     check(root, **NIFTI)()
+
+
+def test_the_example_of_the_documentation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "bring-your-own-data.md").read_text(encoding="utf-8")
+    example = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "bring-your-own-data.md", "exec"), {})
+    study = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    dataset = build(study["dataset"].pop("class"), **study["dataset"])
+    dataset.check()
+    assert dataset.subjects == tuple(study["subjects"])
+    assert dataset.responses("01").values.shape == (80, 100)
+    assert {name: int(mask.sum()) for name, mask in dataset.regions("01").items()} == {"PPA": 50, "V1": 50}
+
+
+def test_every_argument_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "bring-your-own-data.md").read_text(encoding="utf-8")
+    for name in ("folder", "bids_bold"):
+        module, _, attribute = REGISTRY[name].partition(":")
+        constructor = getattr(importlib.import_module(module), attribute)
+        for argument in inspect.signature(constructor).parameters:
+            assert argument in page, f"{name}: {argument}"
