@@ -6,8 +6,9 @@ For luminance contrast :math:`c` (luminance minus its mean over the image), orie
 .. math:: H_{f\theta}(u) = 2 \exp\left(-\|u - f(\cos\theta, \sin\theta)\|^2 / 2(bf)^2\right),
 
 so the filtered image is analytic and :math:`|F^{-1}[H F[c]]|^2` is the energy of a quadrature pair, which does not
-depend on phase. The feature is the square root of the mean energy over each cell of a grid; it is differentiable. The
-image is taken as periodic, as the discrete transform does. Source: Adelson & Bergen 1985, doi:10.1364/JOSAA.2.000284.
+depend on phase (:math:`H(0) = 0`). The feature is the square root of the mean energy over each cell of a grid; it is
+differentiable. The image is continued by reflection over a quarter of its side, so that opposite edges do not meet.
+Source: Adelson & Bergen 1985, doi:10.1364/JOSAA.2.000284.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ from brainenc.features.images import Preprocessing
 if TYPE_CHECKING:
     import torch
 
-LUMINANCE = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 FLOOR = 1e-10  # added to the energy, so that the root has a gradient on a blank image
 
 
-def energy_filters(size: int, n_orientations: int, frequencies: Sequence[float], bandwidth: float) -> np.ndarray:
-    """Transfer functions, shape (n_filters, size, size) float64, frequency by frequency, orientations within.
+def energy_filters(
+    size: int, padded: int, n_orientations: int, frequencies: Sequence[float], bandwidth: float
+) -> np.ndarray:
+    """Transfer functions, shape (n_filters, padded, padded) float64, frequency by frequency, orientations within.
 
     Parameters
     ----------
-    size : int
-        Side of the image in pixels; axes are those of ``numpy.fft.fft2`` (rows y, downwards, then columns x).
+    size, padded : int
+        Side in pixels of the image, and of the image with its margins; axes are those of ``numpy.fft.fft2`` (rows y,
+        downwards, then columns x).
     n_orientations : int
         ``theta = pi k / n_orientations``; 0 is modulation along x, that is vertical stripes.
     frequencies : sequence of float
@@ -43,13 +47,15 @@ def energy_filters(size: int, n_orientations: int, frequencies: Sequence[float],
     bandwidth : float
         Standard deviation of the lobe as a share of its frequency.
     """
-    cycles = np.fft.fftfreq(size, 1 / size)
+    cycles = np.fft.fftfreq(padded, 1 / size)  # per image
     v, u = np.meshgrid(cycles, cycles, indexing="ij")
     theta = np.pi * np.arange(n_orientations) / n_orientations
     f = np.repeat(np.asarray(frequencies, dtype=float), n_orientations)[:, None, None]
     angle = np.tile(theta, len(frequencies))[:, None, None]
     distance = (u - f * np.cos(angle)) ** 2 + (v - f * np.sin(angle)) ** 2
-    return 2 * np.exp(-distance / (2 * (bandwidth * f) ** 2))
+    filters = 2 * np.exp(-distance / (2 * (bandwidth * f) ** 2))
+    filters[:, 0, 0] = 0
+    return filters
 
 
 class GaborExtractor(ImageNetworkExtractor):
@@ -130,7 +136,8 @@ class GaborExtractor(ImageNetworkExtractor):
 
     @cached_property
     def _filters(self) -> np.ndarray:
-        return energy_filters(self.size, self.n_orientations, self.frequencies, self.bandwidth)
+        padded = self.size + 2 * (self.size // 4)
+        return energy_filters(self.size, padded, self.n_orientations, self.frequencies, self.bandwidth)
 
     def compute(self, inputs: torch.Tensor) -> torch.Tensor:
         """Images (batch, 3, size, size) in 0..1 -> (batch, grid, grid, n_filters), luminance units."""
@@ -138,9 +145,11 @@ class GaborExtractor(ImageNetworkExtractor):
 
         weights = inputs.new_tensor(LUMINANCE)[:, None, None]
         luminance = (inputs * weights).sum(dim=1, keepdim=True)
-        spectrum = torch.fft.fft2(luminance - luminance.mean(dim=(-2, -1), keepdim=True))
+        margin = self.size // 4
+        contrast = luminance - luminance.mean(dim=(-2, -1), keepdim=True)
+        spectrum = torch.fft.fft2(torch.nn.functional.pad(contrast, (margin,) * 4, mode="reflect"))
         filters = torch.as_tensor(self._filters, dtype=inputs.dtype, device=inputs.device)
-        response = torch.fft.ifft2(spectrum * filters)
+        response = torch.fft.ifft2(spectrum * filters)[..., margin : margin + self.size, margin : margin + self.size]
         energy = response.real**2 + response.imag**2
         pooled = torch.nn.functional.avg_pool2d(energy, self.size // self.grid).permute(0, 2, 3, 1)
         return (pooled + FLOOR).sqrt() - FLOOR**0.5

@@ -130,7 +130,8 @@ def count_tokens(network: torch.nn.Module) -> tuple[int, int | None]:
     """Prefix tokens of a timm network, and its spatial tokens where it has one fixed grid of patches."""
     n_prefix = int(getattr(network, "num_prefix_tokens", 0))
     n_patches = getattr(getattr(network, "patch_embed", None), "num_patches", None)
-    return n_prefix, n_patches if n_prefix else None
+    fixed = n_prefix > 0 and not getattr(network, "dynamic_img_size", False)
+    return n_prefix, n_patches if fixed else None
 
 
 def check_choice(owner: str, key: str, value: Any, allowed: tuple[Any, ...]) -> None:

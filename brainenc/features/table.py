@@ -92,7 +92,7 @@ class TableExtractor:
             wanted = "a finite number" if self.transform is None else "a finite number above -1 for log1p"
             row = int(np.flatnonzero(bad)[0])
             raise DataError(
-                f"{self.owner}: stimulus {values.index[row]!r} has {values.iloc[row]!r} in column {column!r}, wanted "
+                f"{self.owner}: stimulus {values.index[row]!r} has {numbers[row]} in column {column!r}, wanted "
                 f"{wanted}: fill it in or leave the stimulus out."
             )
         return (np.log1p(numbers) if self.transform == "log1p" else numbers)[:, None]
