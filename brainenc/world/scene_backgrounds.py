@@ -64,7 +64,8 @@ def _gradient(rng: np.random.Generator, colour: Colour) -> np.ndarray:
     angle = 2 * math.pi * rng.random()
     share = 0.5 + 0.5 * (math.cos(angle) * x + math.sin(angle) * y) / (abs(math.cos(angle)) + abs(math.sin(angle)))
     light, dark = np.array(mix(colour, WHITE, 0.35)), np.array(shade(colour, 0.65))
-    return light + share[..., None] * (dark - light)
+    values: np.ndarray = light + share[..., None] * (dark - light)
+    return values
 
 
 def _texture(rng: np.random.Generator, colour: Colour) -> np.ndarray:
@@ -80,7 +81,8 @@ def _texture(rng: np.random.Generator, colour: Colour) -> np.ndarray:
     down = np.exp(-((line - centre_y) ** 2) / (2 * width**2))
     luminance = noise * (strength * (0.15 + 0.85 * down[:, None] * across))
     chroma = rng.uniform(0.75, 1.25, 3)  # lets the texture lean towards a hue
-    return np.array(colour, np.float32) + luminance[..., None] * chroma.astype(np.float32)
+    values: np.ndarray = np.array(colour, np.float32) + luminance[..., None] * chroma.astype(np.float32)
+    return values
 
 
 @lru_cache(maxsize=1)
@@ -89,4 +91,5 @@ def _inverse_frequency() -> np.ndarray:
     frequency = np.hypot(np.fft.fftfreq(GRID)[:, None], np.fft.rfftfreq(GRID)[None, :])
     with np.errstate(divide="ignore"):
         amplitude = np.where(frequency > 0, 1 / frequency, 0.0)
-    return (amplitude * np.exp(-((frequency / 0.4) ** 2))).astype(np.float32)
+    filtered: np.ndarray = (amplitude * np.exp(-((frequency / 0.4) ** 2))).astype(np.float32)
+    return filtered

@@ -81,9 +81,7 @@ class Sketch:
     @property
     def bounds(self) -> Box:
         """Smallest rectangle (x0, y0, x1, y1) around all points."""
-        x0, y0 = self.points.min(axis=0).tolist()
-        x1, y1 = self.points.max(axis=0).tolist()
-        return x0, y0, x1, y1
+        return _bounds(self.points)
 
     def placed(self, centre: Point, extent: float, angle: float = 0.0, mirrored: bool = False) -> Sketch:
         """Turn, mirror and scale the sketch so that its bounding box has this centre and longer side.
@@ -102,9 +100,10 @@ class Sketch:
         cos, sin = math.cos(angle), math.sin(angle)
         sign = -1.0 if mirrored else 1.0
         turned = self.points @ np.array([[sign * cos, sign * sin], [-sin, cos]])
-        low, high = turned.min(axis=0), turned.max(axis=0)
-        points = (turned - (low + high) / 2) * (extent / float((high - low).max())) + centre
-        return replace(self, points=points)
+        x0, y0, x1, y1 = _bounds(turned)
+        scale = extent / max(x1 - x0, y1 - y0)
+        shift = (centre[0] - scale * (x0 + x1) / 2, centre[1] - scale * (y0 + y1) / 2)
+        return replace(self, points=turned * scale + shift)
 
     def framed(self, mirrored: bool = False) -> Sketch:
         """Map local [-1, 1] x [-1, 1] onto the unit square: the place of a backdrop, which fills the image."""
@@ -183,6 +182,11 @@ class Pen:
         """Everything drawn so far, with its words."""
         points = np.array(self._numbers, dtype=np.float64).reshape(-1, 2)
         return Sketch(points, tuple(self._marks), phrase, short, attributes)
+
+
+def _bounds(points: np.ndarray) -> Box:
+    x, y = np.ascontiguousarray(points.T)  # a reduction over rows of two numbers would be slow
+    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
 def curve(x: float, y: float, width: float, height: float, start: float, stop: float, n_points: int) -> list[Point]:

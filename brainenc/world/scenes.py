@@ -162,8 +162,11 @@ def plan_scene(seed: int, categories: Sequence[str] | None = None, n_things: int
     shown = [category for category in categories if category != "place"]
     sketches = [MANNERS[name].draw(np.random.default_rng([seed, _THINGS + i])) for i, name in enumerate(shown)]
     layers: list[Layer] = []
+    taken: list[Box] = []
     for i in rng.permutation(len(shown)):
-        layers.append(_stand(rng, shown[i], sketches[i], layers, len(shown), place is not None))
+        layer, box = _stand(rng, shown[i], sketches[i], taken, len(shown), place is not None)
+        layers.append(layer)
+        taken.append(box)
     return ScenePlan(seed, place, tuple(layers))
 
 
@@ -189,8 +192,8 @@ def paint_scene(plan: ScenePlan, size: int = 64) -> Scene:
 
 
 def _stand(
-    rng: np.random.Generator, category: str, sketch: Sketch, layers: Sequence[Layer], n_things: int, in_place: bool
-) -> Layer:
+    rng: np.random.Generator, category: str, sketch: Sketch, taken: Sequence[Box], n_things: int, in_place: bool
+) -> tuple[Layer, Box]:
     """Find a free spot: shrink and try again while the thing hides too much of those already there."""
     manner = MANNERS[category]
     smallest, largest = manner.extents
@@ -199,10 +202,8 @@ def _stand(
     mirrored = manner.may_mirror and bool(rng.random() < 0.5)
     x0, y0, x1, y1 = sketch.placed((0.0, 0.0), 1.0, angle, mirrored).bounds
     extent = rng.uniform(smallest, max(largest * crowding, smallest))
-    others = [_clip(layer.placed().bounds) for layer in layers]
     top = 0.45 if in_place and category != "word" else 0.15  # in a place things stand on the ground rather than fly
-    best, least = (0.5, 0.5), np.inf
-    chosen = extent
+    least, chosen, best, spot = np.inf, extent, (0.5, 0.5), (0.0, 0.0, 1.0, 1.0)
     for attempt in range(30):
         trial = extent * (1.0 if attempt < 10 else 0.97 ** (attempt - 9))
         inside_x, inside_y = (0.5 - manner.overhang) * trial * (x1 - x0), (0.5 - manner.overhang) * trial * (y1 - y0)
@@ -211,12 +212,12 @@ def _stand(
         centre = (rng.uniform(low_x, high_x), rng.uniform(low_y, high_y))
         half_x, half_y = trial * (x1 - x0) / 2, trial * (y1 - y0) / 2
         box = _clip((centre[0] - half_x, centre[1] - half_y, centre[0] + half_x, centre[1] + half_y))
-        hidden = max((_overlap(box, other) for other in others), default=0.0)
+        hidden = max((_overlap(box, other) for other in taken), default=0.0)
         if hidden < least:
-            best, least, chosen = centre, hidden, trial
+            least, chosen, best, spot = hidden, trial, centre, box
         if hidden < 0.1:
             break
-    return Layer(category, sketch, best, chosen, angle, mirrored)
+    return Layer(category, sketch, best, chosen, angle, mirrored), spot
 
 
 def _overlap(first: Box, second: Box) -> float:
