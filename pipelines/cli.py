@@ -40,9 +40,11 @@ STUDY_VERBS = ("check", "run", "view")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 done, 1 refused input (one sentence on stderr), 2 wrong usage."""
-    options, rest = _parser().parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser(words)
+    options, rest = parser.parse_known_args(words)
     if rest and options.command != "run":
-        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     _set_threads(getattr(options, "threads", None))
     try:
         if options.command in STUDY_VERBS:
@@ -64,7 +66,7 @@ def _step(name: str) -> Callable[..., None]:
     return getattr(importlib.import_module(f"pipelines.{name}"), name)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("brainenc", description="Voxelwise encoding, from stimuli to mapped cortex.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     about = {
@@ -75,12 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     for verb in STUDY_VERBS:
         commands.add_parser(verb, help=about[verb]).add_argument("study", type=Path, help="study YAML")
     # Only the step that is asked for is imported, so that `brainenc --help` is quick.
-    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    asked = next((word for word in words if not word.startswith("-")), None)
     commands.add_parser("keys", help="print every key of a study, as Markdown")
     for name in STEPS:
         sub = commands.add_parser(name, help=f"step of the workflow: {name.replace('_', ' ')}")
         sub.add_argument("--threads", type=int, help="threads of linear algebra")
-        if name == asked or "pytest" in sys.modules:
+        if name == asked:
             _add_options(sub, _step(name))
     return parser
 

@@ -88,6 +88,8 @@ def group_table(regions: pd.DataFrame) -> list[dict[str, Any]]:
                 "ceiling_r2": part["ceiling_r2"].mean(),
                 "normalised": part["normalised"].mean(),
                 "significant": part["significant"].mean(),
+                "identified": part["identified"].mean(),
+                "chance": part["chance"].mean(),
             }
         )
     return rows

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from brainenc.core import storage
 from brainenc.core.align import average_repetitions
 from brainenc.core.spaces import Space
 from brainenc.core.types import DataError
+from brainenc.stats import splits
 from brainenc.stats.splits import UNUSED, Split, from_table
+from pipelines.study import class_and_arguments
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,56 @@ def load_samples(responses: Path, split: Path, average: bool) -> Samples:
         run = measured.samples["run"].to_numpy()[kept]
     n_repetitions = np.ones(len(ids), int)
     if average:
-        if table.groupby("stimulus_id")["test_fold"].nunique().max() > 1:
-            raise DataError(
-                f"{split}: repetitions of a stimulus lie in different folds, so averaging would mix training and "
-                "test: set responses.average to false, or split by stimulus."
-            )
+        refuse_mixing(ids, table["test_fold"].to_numpy(), str(split))
         Y, ids, n_repetitions = average_repetitions(Y, ids)
         table, run = table.drop_duplicates("stimulus_id"), None
     return Samples(Y, ids, from_table(table), run, n_repetitions, measured.space, measured.units)
+
+
+def make_split(
+    parameters: dict[str, Any], table: pd.DataFrame, ids: np.ndarray, contents: np.ndarray, run: np.ndarray | None
+) -> Split:
+    """Split samples as the study says; guards raise if anything leaks.
+
+    Parameters
+    ----------
+    parameters : dict
+        The study's ``split`` entry: ``class`` is ``column``, ``stimulus`` or ``run``.
+    table : DataFrame
+        Stimulus table, indexed by stimulus_id.
+    ids, contents : (n_samples,)
+        Stimulus of each sample, and what it shows: the same content under two names is one stimulus.
+    run : (n_samples,) or None
+        Run of each sample, where samples have one.
+    """
+    kind, arguments = class_and_arguments(parameters)
+    if kind == "column":
+        split = splits.by_column(table, ids, **arguments)
+    elif kind == "stimulus":
+        split = splits.by_stimulus(contents, **arguments)
+    elif run is None:
+        raise DataError("study key split: class 'run' needs a 'run' column in the samples table: add it.")
+    else:
+        split = splits.by_run(run, ids, **arguments)
+    if not split.stimuli_recur:
+        split = _without_copies(split, contents)
+        splits.check_split(split, ids, contents=contents)
+    return split
+
+
+def refuse_mixing(ids: np.ndarray, test_fold: np.ndarray, owner: str) -> None:
+    """Raise `DataError` if averaging the repetitions of a stimulus would mix training and test."""
+    if pd.Series(test_fold).groupby(np.asarray(ids, str)).nunique().max() > 1:
+        raise DataError(
+            f"{owner}: repetitions of a stimulus lie in different folds, so averaging would mix training and "
+            "test: set responses.average to false, or split by stimulus."
+        )
+
+
+def _without_copies(split: Split, contents: np.ndarray) -> Split:
+    """Training samples that show the content of a test stimulus under another name are never used."""
+    if split.n_folds != 1:
+        return split
+    tested = np.unique(contents[split.test_fold >= 0].astype(str))
+    copies = (split.test_fold == splits.TRAIN) & np.isin(contents.astype(str), tested)
+    return replace(split, test_fold=np.where(copies, UNUSED, split.test_fold))

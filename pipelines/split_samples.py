@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from brainenc.core import storage
 from brainenc.core.align import rows_of
-from brainenc.stats import splits
-from pipelines.study import class_and_arguments
+from pipelines.samples import make_split
 
 
 def split_samples(stimuli: Path, responses: Path, parameters: dict[str, Any], output: Path) -> None:
@@ -31,24 +27,6 @@ def split_samples(stimuli: Path, responses: Path, parameters: dict[str, Any], ou
     ids = measured.stimulus_ids
     rows = rows_of(ids, table.index.to_numpy(object), f"stimulus table {stimuli}")
     contents = table["content"].to_numpy(object)[rows]
-    kind, arguments = class_and_arguments(parameters)
-    if kind == "column":
-        split = splits.by_column(table, ids, **arguments)
-    elif kind == "stimulus":
-        # The same content under two names is one stimulus.
-        split = splits.by_stimulus(contents, **arguments)
-    else:
-        split = splits.by_run(measured.column("run"), ids, **arguments)
-    if not split.stimuli_recur:
-        split = _without_copies(split, contents)
-        splits.check_split(split, ids, contents=contents)
+    run = None if measured.samples is None else measured.samples.get("run")
+    split = make_split(parameters, table, ids, contents, None if run is None else run.to_numpy())
     storage.write_table(output, split.to_table(ids), index=False)
-
-
-def _without_copies(split: splits.Split, contents: np.ndarray) -> splits.Split:
-    """Training samples that show the content of a test stimulus under another name are never used."""
-    if split.n_folds != 1:
-        return split
-    tested = np.unique(contents[split.test_fold >= 0].astype(str))
-    copies = (split.test_fold == splits.TRAIN) & np.isin(contents.astype(str), tested)
-    return replace(split, test_fold=np.where(copies, splits.UNUSED, split.test_fold))

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from brainenc.core import storage
-from brainenc.stats import bootstrap
+from brainenc.core.types import DataError
+from brainenc.stats import bootstrap, metrics
 from pipelines.samples import load_samples
 
 COLUMNS = [
@@ -23,6 +24,8 @@ COLUMNS = [
     "ceiling_r2",
     "normalised",
     "significant",
+    "identified",
+    "chance",
 ]
 PAIRED = ["model_a", "model_b", "region", "n_targets", "difference", "lower", "upper", "p"]
 
@@ -67,10 +70,13 @@ def summarise_regions(
     held_out = dict(zip(parameters["models"], predictions, strict=True))
     rows = []
     for label, path in zip(parameters["models"], scores, strict=True):
-        intervals = bootstrap.roi_interval(Y, storage.load_arrays(held_out[label])["Y_hat"], masks, **options)
+        Y_hat = storage.load_arrays(held_out[label])["Y_hat"]
+        intervals = bootstrap.roi_interval(Y, Y_hat, masks, **options)
         maps = {name: target_map.values for name, target_map in storage.load_maps(path).items()}
         for region, mask in masks.items():
-            rows.append({"model": label, "region": region, **_row(mask, maps, best, intervals.loc[region], parameters)})
+            row = _row(mask, maps, best, intervals.loc[region], parameters)
+            row |= _identified(Y[:, mask], Y_hat[:, mask], samples.stimulus_ids[samples.tested], fold)
+            rows.append({"model": label, "region": region, **row})
     storage.write_table(output, pd.DataFrame(rows, columns=COLUMNS), index=False)
 
     paired = []
@@ -100,6 +106,15 @@ def _row(mask: np.ndarray, maps: dict, best: dict, interval: pd.Series, paramete
         "normalised": normalised,
         "significant": float(np.mean(maps["q_value"][mask] < parameters["fdr"])),
     }
+
+
+def _identified(Y: np.ndarray, Y_hat: np.ndarray, stimulus_ids: np.ndarray, fold: np.ndarray) -> dict[str, float]:
+    """Share of test samples whose stimulus is told from all others of the fold by the predicted pattern."""
+    try:
+        found = metrics.identification(Y, Y_hat, stimulus_ids, fold)
+    except DataError:  # too few targets, or a pattern without any variation
+        return {"identified": np.nan, "chance": np.nan}
+    return {"identified": found.top1, "chance": found.chance}
 
 
 def _mean(values: np.ndarray) -> float:

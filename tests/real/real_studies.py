@@ -84,3 +84,51 @@ def object2vec_study(folder: Path) -> dict[str, Any]:
 def card(results: Path, model: str, subject: str = "01") -> dict[str, Any]:
     """The encoder's card."""
     return json.loads((results / f"sub-{subject}" / model / "encoder.json").read_text())
+
+
+def miyawaki_study(folder: Path) -> dict[str, Any]:
+    """Contrast figures on a 28 x 28 grid, their pixels as features; 107 blocks to learn from, 12 to predict."""
+    data = np.load(real_data("fmri/miyawaki2008/miyawaki2008_figures.npz"))
+    root = folder / "miyawaki"
+    root.mkdir()
+    parts = ("train", "test")
+    ids = [f"{part}-{i:03d}" for part in parts for i in range(len(data[f"responses_{part}"]))]
+    table = pd.DataFrame({"split": [name.split("-")[0] for name in ids]}, index=pd.Index(ids, name="stimulus_id"))
+    table.to_csv(root / "stimuli.tsv", sep="\t")
+    table.index.to_frame().to_csv(root / "sub-01_samples.tsv", sep="\t", index=False)
+    np.save(root / "sub-01_responses.npy", np.concatenate([data[f"responses_{part}"] for part in parts]))
+    np.save(root / "pixels.npy", np.concatenate([data[f"stimuli_{part}"] for part in parts]))
+    pixels = {"class": "array", "path": str(root / "pixels.npy"), "ids_table": str(root / "stimuli.tsv")}
+    return {
+        "study": "miyawaki",
+        "dataset": {"class": "folder", "root": str(root)},
+        "subjects": ["01"],
+        "split": {"class": "column"},
+        "features": {"pixels": pixels},
+        "encoders": {"ridge": {"class": "ridge", "standardise": False, "cv_score": "correlation"}},
+        "statistics": {"n_permutations": 200, "n_bootstrap": 200},
+        "surface": {"mesh": None},
+    }
+
+
+def haxby_study() -> dict[str, Any]:
+    """Raw BOLD and events of twelve runs to one beta per category and run; categories as features."""
+    categories = ["bottle", "cat", "chair", "face", "house", "scissors", "scrambledpix", "shoe"]
+    return {
+        "study": "haxby",
+        "dataset": {
+            "class": "bids_bold",
+            "root": str(real_data("fmri/haxby2001_bids")),
+            "task": "objectviewing",
+            "mask": "mask_530vox.nii.gz",
+            "estimate": "condition_per_run",
+            "onset_shift": -5.0,  # the labels of this release already include the haemodynamic delay
+        },
+        "subjects": ["1"],
+        "split": {"class": "run", "stimuli_recur": True},
+        "responses": {"within": "run", "zscore": True, "average": False},
+        "features": {"category": {"class": "table", "columns": ["text"], "levels": {"text": categories}}},
+        "encoders": {"ridge": {"class": "ridge"}},
+        "statistics": {"n_permutations": 200, "n_bootstrap": 200, "block": 8},
+        "surface": {"mesh": None},
+    }
