@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-# ------------------------------------------------------------------------------------------------ ridge and banded ridge
+# ----------------------------------------------------------------------------------------------- ridge and banded ridge
 def standardised(X):
     """Zero mean, unit variance; constant columns become 0."""
     X = np.asarray(X, dtype=np.float64)

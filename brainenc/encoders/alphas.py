@@ -9,7 +9,8 @@ features that explain a share r2 of the variance, and correlated features move i
 
 A target of pure noise rightly ends at the upper edge, where the penalty silences it. So edges are judged on the
 targets that have something to lose, `at_stake`: those predicted better than chance, and those predicted worse than by
-their own mean, which shows a penalty that is too small.
+their own mean, which shows a penalty that is too small. And with many samples and few features the best penalty is
+rightly none at all: the lower edge does harm only where the score still rises towards it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ EXTENSION_DECADES = 3.0
 EDGE_TOLERANCE = 0.05
 """Share of the targets at stake that may lie at an edge."""
 
-EDGE_KEYS = ("lower", "upper", "lower_at_stake", "upper_at_stake", "n_targets", "n_at_stake")
+RISE = 1e-3
+"""Gain of the score over the last grid step above which it still rises at the lower edge."""
+
+EDGE_KEYS = ("lower", "upper", "lower_at_stake", "upper_at_stake", "lower_rising", "n_targets", "n_at_stake")
 
 
 class AlphaEdgeWarning(RuntimeWarning):
@@ -104,14 +108,17 @@ def at_stake(scores: np.ndarray, baseline: np.ndarray, n_samples: int, cv_score:
         return (scores > chance**2) | (scores < baseline - chance**2)
 
 
-def edge_shares(alpha: np.ndarray, grid: np.ndarray, stake: np.ndarray) -> dict[str, float]:
+def edge_shares(alpha: np.ndarray, grid: np.ndarray, stake: np.ndarray, margin: np.ndarray) -> dict[str, float]:
     """Return the share of targets at each edge of the grid, among all fitted ones and among those at stake.
+
+    ``lower_rising`` is the share of the targets at stake that lie at the lower edge and whose score still rises there.
 
     Parameters
     ----------
     alpha : (n_targets,) chosen penalties, NaN where a target was not fitted.
     grid : (n_alphas,) ascending.
     stake : (n_targets,) bool.
+    margin : (n_targets,) score minus that of the next larger penalty.
 
     Returns
     -------
@@ -125,25 +132,46 @@ def edge_shares(alpha: np.ndarray, grid: np.ndarray, stake: np.ndarray) -> dict[
         known = len(grid) > 1 and bool(among.any())
         shares["lower" + suffix] = float(np.mean(alpha[among] == grid[0])) if known else float("nan")
         shares["upper" + suffix] = float(np.mean(alpha[among] == grid[-1])) if known else float("nan")
+    rising = (alpha == grid[0]) & (margin > RISE)
+    shares["lower_rising"] = float(np.mean(rising[stake])) if len(grid) > 1 and stake.any() else float("nan")
     return shares | {"n_targets": float(fitted.sum()), "n_at_stake": float(stake.sum())}
 
 
-def crowded_edges(shares: dict[str, float]) -> list[str]:
-    """Return the edges ("lower", "upper") that hold more than the tolerated share of the targets at stake."""
-    return [edge for edge in ("lower", "upper") if shares[f"{edge}_at_stake"] > EDGE_TOLERANCE]
+def edges_to_extend(shares: dict[str, float]) -> list[str]:
+    """Return the edges beyond which to look, once, as they hold more than the tolerated share of targets.
+
+    At the lower edge all targets count: when even the smallest penalty silences everything, nothing seems at stake,
+    but then half of the targets prefer that edge, which noise under a sound grid does not.
+    """
+    crowded = {
+        "lower": max(shares["lower"], shares["lower_at_stake"]) > EDGE_TOLERANCE,
+        "upper": shares["upper_at_stake"] > EDGE_TOLERANCE,
+    }
+    return [edge for edge, is_crowded in crowded.items() if is_crowded]
 
 
-def edge_message(shares: dict[str, float], grid: np.ndarray, extended: bool) -> str:
-    """Return the sentence of an `AlphaEdgeWarning`: what came, where, and the cure."""
-    parts = [
-        f"{shares[f'{edge}_at_stake']:.0%} of {shares['n_at_stake']:.0f} targets at stake chose the "
-        f"{'smallest' if edge == 'lower' else 'largest'} penalty tried, alpha = {value:.3g}"
-        for edge, value in (("lower", grid[0]), ("upper", grid[-1]))
-        if edge in crowded_edges(shares)
+def edge_message(shares: dict[str, float], grid: np.ndarray, trace: float, extend: bool) -> str:
+    """Return the sentence of an `AlphaEdgeWarning`, with what came, where, and the cure; "" if all is well.
+
+    Parameters
+    ----------
+    shares : of the final grid, see `edge_shares`.
+    grid : (n_alphas,) ascending.
+    trace : trace of the training kernel; it bounds every eigenvalue, so a larger penalty shrinks all predictions.
+    extend : whether the grid was free to be extended.
+    """
+    stuck = [
+        f"{shares[key]:.0%} of {shares['n_at_stake']:.0f} targets at stake chose the {which} penalty tried, {value:.3g}"
+        for key, which, value in (("lower_rising", "smallest", grid[0]), ("upper_at_stake", "largest", grid[-1]))
+        if shares[key] > EDGE_TOLERANCE
     ]
-    tried = "although the grid was extended once" if extended else "and the grid was not to be extended"
-    cure = f"pass alphas that reach beyond [{grid[0]:.3g}, {grid[-1]:.3g}]" + ("" if extended else " or extend=True")
-    return f"{' and '.join(parts)}, {tried}: {cure}."
+    if grid[0] > trace:
+        stuck.append(f"the smallest penalty tried, {grid[0]:.3g}, exceeds the features' sum of squares, {trace:.3g}")
+    if not stuck:
+        return ""
+    tried = "although the grid may be extended once" if extend else "and the grid was not to be extended"
+    cure = ("" if extend else "set extend=True or ") + f"pass alphas that reach beyond [{grid[0]:.3g}, {grid[-1]:.3g}]"
+    return f"{' and '.join(stuck)} ({tried}): {cure}."
 
 
 def _rounded(alphas: np.ndarray) -> np.ndarray:

@@ -78,21 +78,21 @@ class Choice:
     alpha : chosen penalty, NaN where the score is.
     gamma : index of the chosen row of the band weights.
     baseline : mean over folds of the score of the training mean, the limit of an infinite alpha.
+    margin : score minus that of the next larger alpha searched with it; infinite if there was none.
     """
 
     score: np.ndarray
     alpha: np.ndarray
     gamma: np.ndarray
     baseline: np.ndarray
+    margin: np.ndarray
 
     def merged(self, other: Choice) -> Choice:
         """Return the better choice per target; of equal scores the larger alpha, then the choice made first."""
         with np.errstate(invalid="ignore"):
             better = (other.score > self.score) | ((other.score == self.score) & (other.alpha > self.alpha))
-        pick = {
-            name: np.where(better, getattr(other, name), getattr(self, name)) for name in ("score", "alpha", "gamma")
-        }
-        return Choice(**pick, baseline=self.baseline)
+        names = ("score", "alpha", "gamma", "baseline", "margin")
+        return Choice(**{name: np.where(better, getattr(other, name), getattr(self, name)) for name in names})
 
 
 def search(
@@ -123,9 +123,11 @@ def _choose(curve: np.ndarray, alphas: np.ndarray, gamma: int) -> Choice:
     """Take the best alpha of each column of a curve (n_alphas + 1, n_targets); the last row is the baseline."""
     scores = np.where(np.isnan(curve[:-1]), -np.inf, curve[:-1])
     best = len(alphas) - 1 - np.argmax(scores[::-1], axis=0)
-    score = curve[best, np.arange(curve.shape[1])]
+    columns = np.arange(curve.shape[1])
+    score = curve[best, columns]
     alpha = np.where(np.isnan(score), np.nan, alphas[best])
-    return Choice(score, alpha, np.full(curve.shape[1], gamma), curve[-1])
+    margin = np.where(best + 1 < len(alphas), score - curve[best + 1, columns], np.inf)
+    return Choice(score, alpha, np.full(curve.shape[1], gamma), curve[-1], margin)
 
 
 def _mean_curve(

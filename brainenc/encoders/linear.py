@@ -101,7 +101,7 @@ class LinearEncoder(ABC):
         Warns
         -----
         AlphaEdgeWarning
-            If over 5 % of the targets at stake chose a penalty at an edge of the grid, even after its extension.
+            If over 5 % of the targets at stake are stuck at an edge of the grid, even after its extension.
         """
         Xs = self._bands(X)
         targets = Targets(Y, len(Xs[0]))
@@ -185,7 +185,7 @@ class LinearEncoder(ABC):
 
         def edges() -> dict[str, float]:
             stake = grids.at_stake(choice.score, choice.baseline, design.n_samples, self.cv_score)
-            return grids.edge_shares(choice.alpha, grid, stake)
+            return grids.edge_shares(choice.alpha, grid, stake, choice.margin)
 
         automatic = isinstance(self.alphas, str)
         grid = (
@@ -195,15 +195,14 @@ class LinearEncoder(ABC):
         )
         choice = searched(grid)
         shares = edges()
-        crowded = grids.crowded_edges(shares)
-        if crowded and self.extend:
-            more = [grids.extension(grid, edge) for edge in crowded]
-            for alphas in more:
-                choice = choice.merged(searched(alphas))
+        crowded = grids.edges_to_extend(shares) if self.extend else []
+        more = [grids.extension(grid, edge) for edge in crowded]
+        for alphas in more:
+            choice = choice.merged(searched(alphas))
+        if more:
             grid = np.unique(np.concatenate([grid, *more]))
             shares = edges()
-        message = grids.edge_message(shares, grid, bool(crowded) and self.extend) if grids.crowded_edges(shares) else ""
-        return choice, grid, shares, message
+        return choice, grid, shares, grids.edge_message(shares, grid, design.trace, self.extend)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "coef_"):
@@ -263,7 +262,7 @@ def check_count(name: str, value: Any, least: int) -> None:
 
 
 def _joined(parts: list[Choice]) -> Choice:
-    fields = ("score", "alpha", "gamma", "baseline")
+    fields = ("score", "alpha", "gamma", "baseline", "margin")
     return Choice(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
 
 
