@@ -9,13 +9,13 @@ import numpy as np
 
 from brainenc.core import storage
 from brainenc.core.provenance import record
-from brainenc.core.types import Responses
+from brainenc.core.types import DataError, Responses
 from brainenc.stats import cleaning
 from brainenc.stats.splits import TRAIN
 
 
 def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], output: Path, quality: Path) -> None:
-    """Detrend and z-score within session or run, and count what cannot be used.
+    """Detrend and z-score within session or run; count what cannot be used and mask dead and incomplete targets.
 
     Parameters
     ----------
@@ -24,13 +24,15 @@ def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], ou
         ``within``: ``session``, ``run`` or null (leave as they are); ``detrend``: polynomial order or null;
         ``zscore``: bool.
     output : Path
-        Cleaned responses, the same rows.
+        Cleaned responses, the same rows; masked targets are NaN.
     quality : Path
         JSON: dead, NaN and unusable targets, empty samples, and where the statistics came from.
     """
     measured, table = storage.load_responses(responses), storage.read_table(split)
     training = (table["test_fold"] == TRAIN).to_numpy()
     found = cleaning.quality(measured.values)
+    if not found.usable_targets.any():
+        raise DataError(f"{responses}: every target is dead or holds NaN outside empty samples: export them again.")
     values, source = measured.values, {}
     if parameters["within"] is not None and (parameters["zscore"] or parameters["detrend"] is not None):
         time = None
@@ -45,6 +47,8 @@ def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], ou
             zscore=parameters["zscore"],
         )
         source = report["source"].value_counts().to_dict()
+    # Masked whole, so that averaging over repetitions cannot fill a gap and no score of a dead target is 0.
+    values = np.where(found.usable_targets, values, np.nan)
     units = "z" if parameters["zscore"] and parameters["within"] else measured.units
     made = record("clean_responses", parameters, {"responses": responses, "split": split})
     storage.save_responses(

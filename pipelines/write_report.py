@@ -57,7 +57,8 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
     if study.config["dataset"]["class"] == "planted":
         recovery = _tables(study, folder, "recovery.tsv", missing)
     diagnostics = report_text.diagnostics(cards)
-    partition = _partition(study, folder, regions)
+    partition = _partition(study, folder, missing)
+    _per_subject(study, folder, "derivatives/dataset_description.json", missing, storage.read_json)
     return {
         "study": study,
         "config": study.config,
@@ -155,16 +156,16 @@ def _picture(path: Path, width: int) -> str | None:
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _partition(study: Study, folder: Path, regions: pd.DataFrame) -> pd.DataFrame:
+def _partition(study: Study, folder: Path, missing: list[str]) -> pd.DataFrame:
     """Unique and product shares by region, from the maps of each joint model."""
     rows = []
     for subject in study.subjects:
         masks_file = folder / f"sub-{subject}" / "regions.h5"
         for model in study.joint_models:
             path = folder / f"sub-{subject}" / model.name / "partition.h5"
-            if not (path.exists() and masks_file.exists()):
+            maps = _maybe(path, missing, storage.load_maps)
+            if maps is None or not masks_file.exists():
                 continue
-            maps = storage.load_maps(path)
             for region, mask in storage.load_masks(masks_file).items():
                 for band in model.features:
                     unique = pd.Series(maps[f"unique_{band}"].values[mask]).mean()

@@ -135,6 +135,10 @@ class FolderDataset:
         """The stimulus table with absolute paths; ``folder`` is ignored."""
         return StimulusSet(read_stimuli(self._stimuli, self._root))
 
+    def samples(self, subject: str) -> pd.DataFrame:
+        """The samples table of one subject, without its responses."""
+        return self._opened(subject, read_stimuli(self._stimuli, self._root).index)[1]
+
     def responses(self, subject: str) -> Responses:
         """Responses of one subject; floats in HDF5 and npy stay on disk."""
         known = read_stimuli(self._stimuli, self._root).index

@@ -7,6 +7,7 @@ rule write_report:
         quality=all_subjects(f"{SUBJECT}/quality.json"),
         regions=all_subjects(f"{SUBJECT}/regions.tsv"),
         figures=all_subjects(f"{SUBJECT}/figures"),
+        derivatives=all_subjects(f"{SUBJECT}/derivatives"),
         cards=[
             path
             for pattern in subject_models("encoder.json")
