@@ -10,7 +10,8 @@ features that explain a share r2 of the variance, and correlated features move i
 A target of pure noise rightly ends at the upper edge, where the penalty silences it. So edges are judged on the
 targets that have something to lose, `at_stake`: those predicted better than chance, and those predicted worse than by
 their own mean, which shows a penalty that is too small. And with many samples and few features the best penalty is
-rightly none at all: the lower edge does harm only where the score still rises towards it.
+rightly none at all: the lower edge does harm only where the score still rises towards it. A correlation, finally, has a
+limit for large penalties (it becomes that of the marginal regression), which may well be the best: see `is_limit`.
 """
 
 from __future__ import annotations
@@ -137,7 +138,16 @@ def edge_shares(alpha: np.ndarray, grid: np.ndarray, stake: np.ndarray, margin: 
     return shares | {"n_targets": float(fitted.sum()), "n_at_stake": float(stake.sum())}
 
 
-def edges_to_extend(shares: dict[str, float]) -> list[str]:
+def is_limit(grid: np.ndarray, trace: float, cv_score: str) -> bool:
+    """Say whether the largest penalty is as good as infinite for that score.
+
+    Above the trace of the training kernel, hence above every eigenvalue, a correlation no longer depends on alpha. r2
+    does: its limit is the prediction by the mean, and a target that rightly stays there is not at stake.
+    """
+    return cv_score == "correlation" and bool(grid[-1] >= trace)
+
+
+def edges_to_extend(shares: dict[str, float], limit: bool = False) -> list[str]:
     """Return the edges beyond which to look, once, as they hold more than the tolerated share of targets.
 
     At the lower edge all targets count: when even the smallest penalty silences everything, nothing seems at stake,
@@ -145,12 +155,12 @@ def edges_to_extend(shares: dict[str, float]) -> list[str]:
     """
     crowded = {
         "lower": max(shares["lower"], shares["lower_at_stake"]) > EDGE_TOLERANCE,
-        "upper": shares["upper_at_stake"] > EDGE_TOLERANCE,
+        "upper": shares["upper_at_stake"] > EDGE_TOLERANCE and not limit,
     }
     return [edge for edge, is_crowded in crowded.items() if is_crowded]
 
 
-def edge_message(shares: dict[str, float], grid: np.ndarray, trace: float, extend: bool) -> str:
+def edge_message(shares: dict[str, float], grid: np.ndarray, trace: float, extend: bool, limit: bool = False) -> str:
     """Return the sentence of an `AlphaEdgeWarning`, with what came, where, and the cure; "" if all is well.
 
     Parameters
@@ -159,11 +169,12 @@ def edge_message(shares: dict[str, float], grid: np.ndarray, trace: float, exten
     grid : (n_alphas,) ascending.
     trace : trace of the training kernel; it bounds every eigenvalue, so a larger penalty shrinks all predictions.
     extend : whether the grid was free to be extended.
+    limit : whether its upper edge is as good as infinite.
     """
     stuck = [
         f"{shares[key]:.0%} of {shares['n_at_stake']:.0f} targets at stake chose the {which} penalty tried, {value:.3g}"
         for key, which, value in (("lower_rising", "smallest", grid[0]), ("upper_at_stake", "largest", grid[-1]))
-        if shares[key] > EDGE_TOLERANCE
+        if shares[key] > EDGE_TOLERANCE and not (limit and which == "largest")
     ]
     if grid[0] > trace:
         stuck.append(f"the smallest penalty tried, {grid[0]:.3g}, exceeds the features' sum of squares, {trace:.3g}")

@@ -187,22 +187,24 @@ class LinearEncoder(ABC):
             stake = grids.at_stake(choice.score, choice.baseline, design.n_samples, self.cv_score)
             return grids.edge_shares(choice.alpha, grid, stake, choice.margin)
 
-        automatic = isinstance(self.alphas, str)
-        grid = (
-            grids.automatic_grid(design.trace, design.n_samples, self.n_alphas)
-            if automatic
-            else np.asarray(self.alphas, dtype=np.float64)
-        )
+        def is_limit() -> bool:
+            return grids.is_limit(grid, design.trace, self.cv_score)
+
+        if isinstance(self.alphas, str):
+            grid = grids.automatic_grid(design.trace, design.n_samples, self.n_alphas)
+        else:
+            grid = np.asarray(self.alphas, dtype=np.float64)
         choice = searched(grid)
         shares = edges()
-        crowded = grids.edges_to_extend(shares) if self.extend else []
+        crowded = grids.edges_to_extend(shares, is_limit()) if self.extend else []
         more = [grids.extension(grid, edge) for edge in crowded]
         for alphas in more:
             choice = choice.merged(searched(alphas))
         if more:
             grid = np.unique(np.concatenate([grid, *more]))
             shares = edges()
-        return choice, grid, shares, grids.edge_message(shares, grid, design.trace, self.extend)
+        message = grids.edge_message(shares, grid, design.trace, self.extend, is_limit())
+        return choice, grid, shares, message
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "coef_"):

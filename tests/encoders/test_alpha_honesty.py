@@ -106,6 +106,19 @@ def test_least_squares_as_the_best_answer_is_no_alarm():
     assert encoder.alpha_edges_["lower_rising"] == 0.0 and not messages
 
 
+def test_a_correlation_at_its_limit_is_no_alarm_but_a_low_upper_edge_is():
+    """One strong direction carries the signal: the correlation grows with alpha up to its limit."""
+    rng = np.random.default_rng(3)
+    factor = rng.standard_normal((200, 1))
+    X = factor + 0.7 * rng.standard_normal((200, 80))
+    Y = factor @ rng.standard_normal((1, 60)) + rng.standard_normal((200, 60))
+    encoder, messages = fitted(X, Y, cv_score="correlation")
+    assert encoder.alpha_edges_["upper_at_stake"] > EDGE_TOLERANCE, "the bare share would have raised the alarm"
+    assert len(encoder.alphas_) == 10 and not messages
+    _, messages = fitted(X, Y, cv_score="correlation", alphas=TOO_LOW, extend=False)
+    assert len(messages) == 1 and "largest penalty" in messages[0]
+
+
 def test_shares_are_what_they_say():
     X, Y, _ = planted(0.6)
     encoder, _ = fitted(X, Y, alphas=TOO_LOW, extend=False)
