@@ -19,6 +19,7 @@ PICTURES = DATA / "images" / "floc"
 WEIGHTS = DATA / "weights" / "mobilenet_v2_imagenet" / "timm_mobilenetv2_100_same_imagenet1001.safetensors"
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.slow,
     pytest.mark.skipif(not (PICTURES.is_dir() and WEIGHTS.is_file()), reason=f"no pictures or weights in {DATA}"),
 ]
 
