@@ -17,9 +17,11 @@ folder, are flushed to disk, and are renamed.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -59,7 +61,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def write_text(path: Path | str, text: str) -> None:
     """Write ``text`` atomically, UTF-8."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path: Path | str, content: Any) -> None:
@@ -77,8 +79,11 @@ def read_json(path: Path | str) -> Any:
 
 def write_table(path: Path | str, table: pd.DataFrame, *, index: bool = True) -> None:
     """Write a tab-separated table atomically; missing values as ``n/a`` (BIDS)."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=index, na_rep="n/a", float_format="%.10g", lineterminator="\n")
+    to_text = partial(table.to_csv, sep="\t", index=index, na_rep="n/a", float_format="%.10g", lineterminator="\n")
+    content = to_text()
+    if "\r" in content:  # a carriage return ends a line for readers unless it is quoted, which pandas leaves out
+        content = to_text(quoting=csv.QUOTE_NONNUMERIC)
+    write_text(path, content)
 
 
 def read_table(path: Path | str, *, text: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -95,16 +100,16 @@ def read_table(path: Path | str, *, text: tuple[str, ...] = ()) -> pd.DataFrame:
             sep="," if path.suffix == ".csv" else "\t",
             na_values=["n/a"],
             keep_default_na=False,
+            index_col=False,
         )
-        raw = read(dtype=str)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would lose data
+            raw = read(dtype=str)
         padded = [name for name in raw.columns if raw[name].str.fullmatch(r"[+-]?0\d+").any()]
-        table = read(dtype={**columns, **dict.fromkeys(padded, str)})
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        reason = str(error).splitlines()[0].rpartition("error: ")[2]
+        return read(dtype={**columns, **dict.fromkeys(padded, str)})
+    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        reason = str(error).splitlines()[0].rpartition("error: ")[2].partition(". ")[0]
         raise DataError(f"{path} cannot be read as a table ({reason}): save it as tab-separated UTF-8.") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus fields for an index and shifts the columns
-        raise DataError(f"{path}: rows have more fields than the header names ({list(table.columns)}): name every one.")
-    return table
 
 
 # -------------------------------------------------------------------------------------------- typed HDF5 and TSV
@@ -155,7 +160,7 @@ def features_writer(
                 _check_batch(batch, batch, owner)
                 file.create_dataset("values", (n_rows, *batch.shape[1:]), batch.dtype, chunks=(rows, *batch.shape[1:]))
             _check_batch(batch, file["values"], owner)
-            bad = ~np.isfinite(batch).reshape(len(batch), -1).all(axis=1)
+            bad = ~np.isfinite(batch).all(axis=tuple(range(1, batch.ndim)))
             if at + len(batch) > n_rows:
                 raise DataError(f"{owner}: row {at + len(batch)} was extracted for {n_rows} stimuli, wanted one each.")
             if bad.any():
@@ -285,7 +290,7 @@ def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
         return dict(load_file(str(layout.existing(path))))
     except SafetensorError as error:
         raise DataError(
-            f"{path} is not a whole safetensors file ({error}): delete it and run the step again."
+            f"{path} is not a whole safetensors file ({error}): delete it and run its step again."
         ) from error
 
 
