@@ -1,8 +1,8 @@
 """The noiseless planted cortex: contents of scenes in, signal of every vertex out.
 
 Contents of picture i: ``c_ik = min(1.5, extent / (10/32))`` of category k, extent the longer side of its box as a share
-of the picture (a place counts 1); the centre of the box; sixteen semantic attributes ``A_i = .7 min(c_i, 1) G + N(0, I)``,
-G fixed and public, which stand for a caption embedding; contrast energy ``E_if(p)`` (`brainenc.world.energy`).
+of the picture (a place counts 1); the centre of the box; sixteen semantic attributes ``A_i = .7 min(c_i, 1) G + N(0,
+I)``, G fixed and public, which stand for a caption embedding; contrast energy ``E_if(p)`` (`brainenc.world.energy`).
 
 Signals, z over the pictures a subject saw, so that every signal has mean 0 and variance 1::
 

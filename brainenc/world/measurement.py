@@ -42,7 +42,7 @@ _CHUNK = 256  # trials whose noise is drawn together
 
 
 def noise_ceiling(ncsnr: np.ndarray, n_repetitions: float) -> np.ndarray:
-    """NC(n) = ncsnr^2 / (ncsnr^2 + 1/n): share of variance of a mean over n repetitions that a perfect model explains."""
+    """NC(n) = ncsnr^2 / (ncsnr^2 + 1/n): what a perfect model explains of the variance of a mean over n repetitions."""
     square = np.square(ncsnr)
     return square / (square + 1 / n_repetitions)
 

@@ -3,7 +3,8 @@
 A vertex at geodesic distance d from the centre of a disc of radius r belongs to it if ``d < r``; where discs overlap
 the owner is ``argmin (d / r + offset)``. Early visual areas win over every disc, but not over OFA and LO where that sum
 is at most 0.6. A person differs from the template: centres move by N(0, 5 mm) per axis, radii by exp(.15 N), the early
-map by a small turn and scaling. The jitter of 5 mm gives a Dice overlap of about .6 with the template and matches the spread between studies.
+map by a small turn and scaling. The jitter of 5 mm gives a Dice overlap of about .6 with the template and matches the
+spread between studies.
 """
 
 from __future__ import annotations
