@@ -68,13 +68,13 @@ def object2vec_study(folder: Path) -> dict[str, Any]:
             "units": "GLM beta",
         },
         "subjects": ["01"],
-        "split": {"class": "stimulus", "n_folds": 9, "seed": 0},
+        "split": {"class": "stimulus", "n_folds": 5, "seed": 0},
         "features": {
             "alexnet": {"class": "table", "columns": ["alexnet_*"]},
             "word2vec": {"class": "table", "columns": ["word2vec_*"]},
             "sentences": {"class": "sentence"},
         },
-        "encoders": {"ridge": {"class": "ridge"}},
+        "encoders": {"ridge": {"class": "ridge", "standardise": False, "n_alphas": 12}},
         "comparisons": [["ridge/alexnet", "ridge/word2vec"]],
         "statistics": {"n_permutations": 500, "n_bootstrap": 500},
         "surface": {"mesh": None},
@@ -129,6 +129,6 @@ def haxby_study() -> dict[str, Any]:
         "responses": {"within": "run", "zscore": True, "average": False},
         "features": {"category": {"class": "table", "columns": ["text"], "levels": {"text": categories}}},
         "encoders": {"ridge": {"class": "ridge"}},
-        "statistics": {"n_permutations": 200, "n_bootstrap": 200, "block": 8},
+        "statistics": {"n_permutations": 200, "n_bootstrap": 200},
         "surface": {"mesh": None},
     }
