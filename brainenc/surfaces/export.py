@@ -7,7 +7,6 @@ References: doi:10.1038/sdata.2016.44 (BIDS), doi:10.1016/j.neuroimage.2013.05.0
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from brainenc.core.spaces import VertexSpace, VoxelSpace
-from brainenc.core.storage import atomic_path
+from brainenc.core.storage import atomic_path, write_json
 from brainenc.core.types import DataError, TargetMap
 
 ENTITIES = ("sub", "ses", "task", "acq", "run", "space", "den", "res", "hemi", "stat", "label", "desc")
@@ -49,31 +48,14 @@ def bids_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:
 
 
 def write_sidecar(path: str | Path, content: Mapping[str, Any]) -> Path:
-    """Write the JSON sidecar of the data file ``path`` (same name, ``.json``), keys sorted; return its path.
-
-    NaN and infinity are refused, for they are not JSON.
-    """
+    """Write the JSON sidecar of the data file ``path`` (same name, ``.json``); return its path. NaN becomes null."""
     path = Path(path)
-    name = re.sub(r"\.(nii\.gz|nii|func\.gii|shape\.gii|label\.gii|dscalar\.nii)$", "", path.name)
+    name = re.sub(r"(\.dscalar)?\.nii(\.gz)?$|\.(func|shape|label)\.gii$", "", path.name)
     if name == path.name:
         raise DataError(f"{path}: no sidecar for this kind of file, wanted NIfTI, GIFTI or CIFTI-2.")
-    name = name.removesuffix(".dscalar")
-    try:
-        text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, default=_plain)
-    except ValueError as error:
-        raise DataError(f"{path}: the sidecar holds NaN or infinity, which is not JSON: write null instead.") from error
     target = path.with_name(name + ".json")
-    with atomic_path(target) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(target, content)
     return target
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    raise DataError(f"sidecar: cannot write a {type(value).__name__}, wanted text, numbers, lists or mappings.")
 
 
 def write_nifti(target_map: TargetMap, path: str | Path) -> Path:

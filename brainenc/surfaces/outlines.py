@@ -122,7 +122,7 @@ def _sheet_point(lookup: FlatmapLookup, row: int, column: int) -> tuple[float, f
     return left + (column * _STRIDE + 0.5) * pitch, top - (row * _STRIDE + 0.5) * pitch
 
 
-def spread_boxes(centres: np.ndarray, sizes: np.ndarray, bounds: np.ndarray, n_rounds: int = 400) -> np.ndarray:
+def spread_boxes(centres: np.ndarray, sizes: np.ndarray, bounds: np.ndarray, n_rounds: int = 1000) -> np.ndarray:
     """Push overlapping boxes apart, as little as needed, inside ``bounds``.
 
     Parameters
@@ -158,4 +158,4 @@ def _push(offset: np.ndarray, reach: np.ndarray) -> np.ndarray:
     touching = (depth > 0).all(1)
     vertical = depth[:, 1] < depth[:, 0]
     axis = np.stack([~vertical, vertical], 1) & touching[:, None]
-    return np.where(axis, 0.3 * np.where(offset < 0, -1.0, 1.0) * depth, 0.0)
+    return np.where(axis, np.where(offset < 0, -1.0, 1.0) * (0.3 * depth + 0.02 * reach), 0.0)

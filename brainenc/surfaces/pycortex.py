@@ -72,11 +72,11 @@ def page_positions(mesh: SurfaceMesh, page: tuple[float, float]) -> tuple[np.nda
     if mesh.left.flat is None or mesh.right.flat is None:
         raise DataError(f"mesh {mesh.name!r} has no flat surfaces, wanted those the overlays were drawn on: add them.")
     left, right = mesh.left.flat.copy(), mesh.right.flat.copy()
-    left[:, 0] -= left[:, 0].max()
-    right[:, 0] -= right[:, 0].min()
-    points = np.concatenate([left, right])
-    points = (points - points.min(0)) / np.ptp(points, axis=0)
-    return np.stack([points[:, 0] * page[0], (1 - points[:, 1]) * page[1]], 1), mesh.on_flat
+    left[:, 0] -= left[mesh.left.on_flat, 0].max()
+    right[:, 0] -= right[mesh.right.on_flat, 0].min()
+    points, used = np.concatenate([left, right]), mesh.on_flat
+    points = (points - points[used].min(0)) / np.ptp(points[used], axis=0)
+    return np.stack([points[:, 0] * page[0], (1 - points[:, 1]) * page[1]], 1), used
 
 
 def _page(root: ElementTree.Element, path: str | Path) -> tuple[float, float]:
@@ -144,18 +144,14 @@ def trace_path(data: str, owner: str = "SVG path") -> list[np.ndarray]:
     while position < len(tokens):
         if tokens[position].isalpha():
             command, position = tokens[position], position + 1
-        kind, count = command.upper(), _ARGUMENTS[command.upper()]
+        kind, count = command.upper(), _ARGUMENTS.get(command.upper(), 0)
         numbers = tokens[position : position + count]
-        if (
-            len(numbers) < count
-            or any(part.isalpha() for part in numbers)
-            or (count == 0 and not tokens[position - 1].isalpha())
-        ):
+        if not command or len(numbers) < count or any(part.isalpha() for part in numbers):
             raise DataError(f"{owner}: the command {command!r} lacks its {count} numbers: save the drawing again.")
         position += count
         base = here if command.islower() else np.zeros(2)
         if kind == "Z":
-            here = points[0] if points else here
+            here, command = points[0] if points else here, ""
             continue
         pieces, handle = _step(kind, [float(part) for part in numbers], here, base, handle)
         here = pieces[-1]

@@ -18,10 +18,14 @@ def _sheet(n: int, seed: int, side: float) -> Hemisphere:
     x, y = np.meshgrid(np.arange(n, dtype=float), np.arange(n, dtype=float))
     flat = np.stack([x.ravel(), y.ravel()], 1) + generator.uniform(-0.2, 0.2, (n * n, 2))
     corner = (np.arange(n - 1)[:, None] * n + np.arange(n - 1)).ravel()
-    faces = np.concatenate([np.stack([corner, corner + 1, corner + n + 1], 1), np.stack([corner, corner + n + 1, corner + n], 1)])
+    faces = np.concatenate(
+        [np.stack([corner, corner + 1, corner + n + 1], 1), np.stack([corner, corner + n + 1, corner + n], 1)]
+    )
     flat = np.concatenate([flat, [[999.0, 999.0]]])
     folded = np.column_stack([np.full(n * n + 1, side), flat[:, 0], flat[:, 1]])
-    return Hemisphere(faces, flat, faces, {"white": folded, "pial": folded * [1.1, 1, 1]}, generator.normal(size=n * n + 1))
+    return Hemisphere(
+        faces, flat, faces, {"white": folded, "pial": folded * [1.1, 1, 1]}, generator.normal(size=n * n + 1)
+    )
 
 
 @pytest.fixture(scope="session")

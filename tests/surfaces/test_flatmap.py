@@ -42,7 +42,9 @@ def test_lookup_is_the_containing_triangle_and_its_heaviest_corner(toy):
             assert sorted(lookup.corners[k]) == sorted(corners)
             weights = np.linalg.solve(np.vstack([triangles[found[0]].T, np.ones(3)]), [*centres[pixel], 1])
             assert lookup.nearest[k] == corners[np.argmax(weights)]
-            np.testing.assert_allclose(lookup.weights[k] @ lookup.positions[lookup.corners[k]], centres[pixel], atol=1e-4)
+            np.testing.assert_allclose(
+                lookup.weights[k] @ lookup.positions[lookup.corners[k]], centres[pixel], atol=1e-4
+            )
 
 
 def test_lookup_agrees_with_matplotlib_on_fsaverage5(fsaverage5):
@@ -75,7 +77,9 @@ def test_one_vertex_colours_only_its_own_triangles(fsaverage5, interpolation):
     for vertex in vertices:
         values = np.full(fsaverage5.n_vertices, np.nan)
         values[vertex] = 1
-        assert one_hot_is_local(lookup, vertex, lookup.paint(values, scale, interpolation=interpolation, underlay=False))
+        assert one_hot_is_local(
+            lookup, vertex, lookup.paint(values, scale, interpolation=interpolation, underlay=False)
+        )
         broken = replace(lookup, nearest=np.roll(lookup.nearest, 500))
         assert not one_hot_is_local(lookup, vertex, broken.paint(values, scale, underlay=False))
 

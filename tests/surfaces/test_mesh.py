@@ -8,7 +8,15 @@ import pytest
 
 from brainenc.core.spaces import ParcelSpace, VertexSpace
 from brainenc.core.types import DataError
-from brainenc.surfaces.mesh import Hemisphere, SurfaceMesh, load_mesh, mean_curvature, read_mesh, upright, vertex_normals
+from brainenc.surfaces.mesh import (
+    Hemisphere,
+    SurfaceMesh,
+    load_mesh,
+    mean_curvature,
+    read_mesh,
+    upright,
+    vertex_normals,
+)
 from brainenc.surfaces.raster import cross
 
 
