@@ -26,7 +26,7 @@ from brainenc.encoders.refit import coefficient_solver
 SOLVERS = {"himalaya": search}
 """Name -> function that chooses alpha and band weights by cross-validation."""
 
-STATE = ("coef", "feature_mean", "target_mean", "alpha", "gamma", "cv_scores", "alphas", "band_sizes")
+STATE = ("coef", "feature_mean", "feature_scale", "target_mean", "alpha", "gamma", "cv_scores", "alphas", "band_sizes")
 PARAMETERS = (
     "alphas", "n_alphas", "n_folds", "cv_score", "standardise", "extend", "solver", "device", "n_targets_batch",
 )  # fmt: skip
@@ -37,6 +37,7 @@ class LinearEncoder(ABC):
 
     coef_: np.ndarray
     feature_mean_: np.ndarray
+    feature_scale_: np.ndarray
     target_mean_: np.ndarray
     alpha_: np.ndarray
     gamma_: np.ndarray
@@ -117,6 +118,7 @@ class LinearEncoder(ABC):
         self.gamma_ = np.where(fitted, gammas[choice.gamma].T, np.nan).astype(np.float32)
         self.cv_scores_ = choice.score.astype(np.float32)
         self.feature_mean_ = np.concatenate(design.means)
+        self.feature_scale_ = np.concatenate(design.scales)
         self.target_mean_ = np.where(fitted, targets.mean, np.nan)
         self.band_sizes_ = np.array([Z.shape[1] for Z in design.bands])
         self.n_dropped_rows_ = int(np.sum(~targets.rows))

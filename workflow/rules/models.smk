@@ -128,9 +128,12 @@ rule summarise_regions:
 rule check_recovery:
     # The only rule that opens the planted truth; it runs after every fit and nothing but the report reads it.
     input:
-        regions=f"{SUBJECT}/regions.h5",
+        stimuli=f"{FOLDER}/stimuli.tsv",
+        responses=f"{SUBJECT}/responses.h5",
+        split=f"{SUBJECT}/split.tsv",
         ceiling=f"{SUBJECT}/ceiling.h5",
         scores=subject_models("scores.h5"),
+        encoders=subject_models("encoder.safetensors"),
         partitions=subject_models("partition.h5", JOINT_MODELS),
         page=page("check_recovery"),
     output:
@@ -145,11 +148,15 @@ rule check_recovery:
         mem_mb=4000,
         runtime=30,
     params:
+        models=subject_models(""),
         parameters=as_json(
             dataset=STUDY.config["dataset"],
             models=[model.label for model in STUDY.models],
+            features=STUDY.config["features"],
+            fdr=STUDY.config["statistics"]["fdr"],
+            average=STUDY.config["responses"]["average"],
         ),
     shell:
-        "brainenc check_recovery --threads {threads} --subject {wildcards.subject} --regions {input.regions} "
-        "--ceiling {input.ceiling} --scores {input.scores} --partitions {input.partitions} "
+        "brainenc check_recovery --threads {threads} --subject {wildcards.subject} --stimuli {input.stimuli} "
+        "--responses {input.responses} --split {input.split} --ceiling {input.ceiling} --models {params.models} "
         "--parameters {params.parameters:q} --output {output} 2> {log}"
