@@ -41,6 +41,8 @@ def partition_variance(
     bands = parameters["bands"]
     Y, fold = samples.Y[samples.tested], samples.fold
     parts = [held_out[f"band:{band}"] for band in bands]
+    # Bands predict deviations from the training mean; any one of them may carry the intercept (`product_measure`).
+    parts[0] = parts[0] + (held_out["Y_hat"] - np.sum(parts, axis=0))
     folds = [fold == k for k in np.unique(fold)]
     shares = np.mean([partition.product_measure(Y[k], [part[k] for part in parts]) for k in folds], axis=0)
     joint = storage.load_maps(scores)["r2"].values

@@ -59,13 +59,15 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
     diagnostics = report_text.diagnostics(cards)
     partition = _partition(study, folder, missing)
     _per_subject(study, folder, "derivatives/dataset_description.json", missing, storage.read_json)
+    stimuli = _stimuli(folder, missing)
+    figures = {subject: _figures(folder / f"sub-{subject}" / "figures", missing) for subject in study.subjects}
     return {
         "study": study,
         "config": study.config,
         "models": models,
         "verdict": report_text.verdict(study, regions, diagnostics, recovery, quality, missing),
         "quality": quality,
-        "stimuli": _stimuli(folder, missing),
+        "stimuli": stimuli,
         "regions": regions,
         "group": report_text.group_table(regions),
         "comparisons": report_text.group_comparisons(comparisons),
@@ -77,7 +79,7 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
             label: report_charts.partition_chart(rows, list(dict.fromkeys(rows["band"])))
             for label, rows in partition.groupby("model", sort=False)
         },
-        "figures": {subject: _figures(folder / f"sub-{subject}" / "figures", missing) for subject in study.subjects},
+        "figures": figures,
         "recovery": recovery,
         "resources": _resources(folder / "benchmarks"),
         "methods": report_text.methods(study, quality, cards),

@@ -1,0 +1,143 @@
+"""fit_encoder: the stored encoder is the one that predicted, and sealed samples decide nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from brainenc import encoders
+from brainenc.core import storage
+from brainenc.core.align import align
+from brainenc.core.types import DataError
+from brainenc.features.reduction import PrincipalComponents
+from pipelines.samples import load_samples
+from tests.pipelines.conftest import BROKEN, DEAD
+from tests.pipelines.toy_steps import changed_responses, fit, folder_of, model_of, same_arrays, score
+
+
+def restored(folder):
+    """Encoder and reductions as anyone would load them: card and state, nothing else."""
+    card, state = storage.read_json(folder / "encoder.json"), storage.load_arrays(folder / "encoder.safetensors")
+    config = dict(card["encoder"])
+    encoder = encoders.resolve(config.pop("class")).from_state(config, state)
+    reductions = {}
+    for name, entry in card["features"].items():
+        if entry.get("pca"):
+            own = {key.split(":")[2]: value for key, value in state.items() if key.startswith(f"pca:{name}:")}
+            reductions[name] = PrincipalComponents.from_state({"n_components": entry["pca"]}, own)
+    return encoder, reductions
+
+
+def designs_of(toy, label, ids):
+    """Features of each band, reduced by the stored components, one row per id."""
+    _, reductions = restored(folder_of(toy, label))
+    for name in model_of(toy, label).features:
+        X = align(storage.load_features(toy.folder / "features" / f"{name}.h5"), ids)
+        yield reductions[name].transform(X) if name in reductions else X
+
+
+@pytest.mark.parametrize("label", ["ridge/a", "banded/a+b", "banded/b"])
+def test_stored_encoder_predicts_the_test_samples_bit_for_bit(toy, label):
+    samples = load_samples(toy.subject / "responses.h5", toy.subject / "split.tsv", average=True)
+    encoder, _ = restored(folder_of(toy, label))
+    designs = [X[samples.tested] for X in designs_of(toy, label, samples.stimulus_ids)]
+    predicted = encoder.predict(designs if label.startswith("banded") else designs[0])
+    stored = storage.load_arrays(folder_of(toy, label) / "predictions.safetensors")["Y_hat"]
+    assert predicted.tobytes() == stored.tobytes()
+    assert stored.shape == (15, 24)
+
+
+def test_band_predictions_and_training_mean_sum_to_the_joint_prediction(toy):
+    held_out = storage.load_arrays(folder_of(toy, "banded/a+b") / "predictions.safetensors")
+    mean = storage.load_arrays(folder_of(toy, "banded/a+b") / "encoder.safetensors")["target_mean"]
+    total = held_out["band:a"] + held_out["band:b"] + mean
+    np.testing.assert_allclose(total, held_out["Y_hat"], atol=1e-5)
+
+
+def test_test_responses_change_no_coefficient_and_training_responses_do(toy, tmp_path):
+    table = storage.read_table(toy.subject / "split.tsv")
+    tested = (table["test_fold"] == 0).to_numpy()
+    source = toy.subject / "responses.h5"
+    sealed = changed_responses(source, tmp_path / "sealed.h5", tested)
+    opened = changed_responses(source, tmp_path / "opened.h5", ~tested)
+    before = folder_of(toy, "banded/a+b") / "encoder.safetensors"
+    after = fit(toy, "banded/a+b", tmp_path / "sealed", responses=sealed)
+    assert same_arrays(before, after.encoder)
+    assert same_arrays(before.with_name("predictions.safetensors"), after.predictions)
+    # The same comparison does see a change where there may be one.
+    twin = fit(toy, "banded/a+b", tmp_path / "opened", responses=opened)
+    assert not same_arrays(before, twin.encoder)
+
+
+def test_test_features_change_no_coefficient_and_no_component(toy, tmp_path):
+    features = storage.load_features(toy.folder / "features" / "b.h5")
+    table = storage.read_table(toy.subject / "split.tsv")
+    tested = set(table.loc[table["test_fold"] == 0, "stimulus_id"])
+    rows = np.array([stimulus_id in tested for stimulus_id in features.stimulus_ids])
+    values = np.array(features.values)
+    values[rows] = 100 * np.random.default_rng(3).normal(size=values[rows].shape)
+    storage.save_features(tmp_path / "b.h5", replace(features, values=values))
+    after = fit(toy, "banded/b", tmp_path, features={"b": tmp_path / "b.h5"})
+    before = folder_of(toy, "banded/b") / "encoder.safetensors"
+    assert same_arrays(before, after.encoder)
+    # Components of all rows, the classic leak, do follow the test features.
+    leaky = [PrincipalComponents(2).fit(X).state()["components"] for X in (np.asarray(features.values), values)]
+    assert not np.allclose(*leaky)
+
+
+def test_shuffled_test_features_predict_nothing(toy, tmp_path):
+    features = storage.load_features(toy.folder / "features" / "a.h5")
+    scores = []
+    for seed in range(8):
+        order = np.random.default_rng(seed).permutation(len(features.stimulus_ids))
+        table = storage.read_table(toy.subject / "split.tsv")
+        tested = np.isin(features.stimulus_ids.astype(str), table.loc[table["test_fold"] == 0, "stimulus_id"].tolist())
+        values = np.array(features.values)
+        values[tested] = values[[row for row in order if tested[row]]]
+        storage.save_features(tmp_path / "a.h5", replace(features, values=values))
+        made = fit(toy, "ridge/a", tmp_path / str(seed), features={"a": tmp_path / "a.h5"})
+        scores.append(score(toy, made.predictions, tmp_path / "scores.h5")["correlation"][:8].mean())
+    assert abs(np.mean(scores)) < 0.2
+    assert (
+        score(toy, folder_of(toy, "ridge/a") / "predictions.safetensors", tmp_path / "s.h5")["correlation"][:8].mean()
+        > 0.8
+    )
+
+
+def test_masked_targets_are_predicted_as_nan(toy):
+    predicted = storage.load_arrays(folder_of(toy, "ridge/a") / "predictions.safetensors")["Y_hat"]
+    assert np.isnan(predicted[:, [DEAD, BROKEN]]).all()
+    assert np.isfinite(np.delete(predicted, [DEAD, BROKEN], axis=1)).all()
+
+
+def test_cross_validation_predicts_every_sample_by_the_others(toy, tmp_path):
+    table = storage.read_table(toy.subject / "split.tsv")
+    table["test_fold"] = [int(stimulus_id[1:]) % 3 for stimulus_id in table["stimulus_id"]]
+    storage.write_table(tmp_path / "split.tsv", table, index=False)
+    made = fit(toy, "ridge/a", tmp_path, split=tmp_path / "split.tsv")
+    predicted = storage.load_arrays(made.predictions)["Y_hat"]
+    samples = load_samples(toy.subject / "responses.h5", tmp_path / "split.tsv", average=True)
+    X = align(storage.load_features(toy.folder / "features" / "a.h5"), samples.stimulus_ids)
+    for train, test in samples.split.folds():
+        by_hand = encoders.build("ridge", n_alphas=6, device="numpy")
+        by_hand.fit(X[train], samples.Y[train], groups=samples.split.group[train])
+        np.testing.assert_array_equal(predicted[np.searchsorted(samples.tested, test)], by_hand.predict(X[test]))
+    card = storage.read_json(made.card)
+    assert card["state_of"] == "all samples, after cross-validation"
+    assert [fold["test"] for fold in card["folds"]] == [20, 20, 20]
+
+
+def test_card_says_what_was_fitted(toy):
+    card = storage.read_json(folder_of(toy, "banded/a+b") / "encoder.json")
+    assert card["n_features"] == {"a": 3, "b": 3}
+    assert (card["n_samples"], card["n_targets"]) == (60, 24)
+    assert sum(card["diagnostics"]["alpha_shares"]) == pytest.approx(1)
+    assert set(card["provenance"]["inputs"]) == {"responses", "split", "a", "b"}
+
+
+def test_delays_without_runs_are_refused(toy, tmp_path):
+    parameters = {"encoder": {**toy.study.config["encoders"]["ridge"], "delays": [1, 2]}}
+    with pytest.raises(DataError, match="delays need a 'run' column"):
+        fit(toy, "ridge/a", tmp_path, parameters=parameters)
