@@ -34,7 +34,10 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
     n_test = averaged.n_repetitions[averaged.tested]
     rows, source = _rows(samples.stimulus_ids, samples.split.test_fold, parameters["rows"])
     n_targets, space = samples.Y.shape[1], samples.space
-    made = record("estimate_ceiling", {**parameters, "rows_used": source}, {"responses": responses, "split": split})
+    # The harmonic mean: noise variance of an average over n repetitions goes with 1/n.
+    n = len(n_test) / (1 / n_test).sum()
+    used = {**parameters, "rows_used": source, "n_repetitions": round(float(n), 3)}
+    made = record("estimate_ceiling", used, {"responses": responses, "split": split})
     if rows is None:
         empty = np.full(n_targets, np.nan)
         names = ["ncsnr", "explainable_variance", "ceiling_r2", "ceiling_correlation"]
@@ -42,19 +45,16 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
         return
     values, ids = samples.Y[rows], samples.stimulus_ids[rows]
     noise = ceilings.noise_ceiling(values, ids)
-    # The harmonic mean: noise variance of an average over n repetitions goes with 1/n.
-    n = len(n_test) / (1 / n_test).sum()
     best = ceilings.ceiling_r2(noise.ncsnr, n)
     halves = ceilings.split_half(values, ids, seed=0).reliability
-    unit = f"from repetitions of {source} samples, for averages of {n:.3g} repetitions"
     maps = {
         "ncsnr": (noise.ncsnr, "noise-ceiling signal-to-noise ratio", "ratio of standard deviations"),
         "signal_variance": (noise.signal_variance, "signal variance (unclipped)", "squared response units"),
         "noise_variance": (noise.noise_variance, "noise variance", "squared response units"),
         "explainable_variance": (noise.explainable_variance, "explainable variance", "fraction of variance"),
-        "ceiling_r2": (best, "noise ceiling of r2", f"fraction of variance, {unit}"),
-        "ceiling_correlation": (np.sqrt(best), "noise ceiling of correlation", f"correlation, {unit}"),
-        "split_half": (halves, "split-half reliability (Spearman-Brown)", "correlation"),
+        "ceiling_r2": (best, "noise ceiling of r2", "fraction of variance"),
+        "ceiling_correlation": (np.sqrt(best), "noise ceiling of correlation", "Pearson r"),
+        "split_half": (halves, "split-half reliability", "fraction of variance"),
     }
     storage.save_maps(output, {name: TargetMap(v, space, q, u) for name, (v, q, u) in maps.items()}, made)
 

@@ -55,13 +55,19 @@ def export_maps(
                 "Model": label,
                 "Diagnostics": facts["diagnostics"],
                 "Folds": facts["folds"],
-                "CeilingMethod": best.unit,
+                "CeilingMethod": _ceiling_method(made),
                 "Sources": [f"{name}: {entry['sha256']}" for name, entry in facts["provenance"]["inputs"].items()],
                 "Provenance": storage.read_provenance(path),
             }
             description = _camel_case(label)
             names = {**entities, "stat": statistic, "desc": description}
             _export(target_map, names, sidecar, output, parameters["cifti"])
+
+
+def _ceiling_method(made: dict[str, Any]) -> str:
+    """Which repetitions the ceiling comes from, and what it bounds."""
+    used = made["parameters"]
+    return f"repetitions of {used['rows_used']} samples; bounds averages of {used['n_repetitions']:g} repetitions"
 
 
 def _camel_case(label: str) -> str:

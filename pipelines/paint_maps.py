@@ -80,9 +80,7 @@ def _pictures(
     limit = best["ceiling_correlation"]
     has_ceiling = bool(np.isfinite(limit.values).any())
     if has_ceiling:
-        yield Picture(
-            "ceiling", limit, "noise ceiling", f"Highest correlation that noise allows ({limit.unit}).", vmax=1
-        )
+        yield Picture("ceiling", limit, "noise ceiling", "Highest correlation that noise allows.", vmax=1)
     finite = [np.nanpercentile(maps["correlation"].values, 99.5) for maps in scored.values()]
     top = float(np.ceil(np.nanmax(finite) * 10) / 10)
     for label, maps in scored.items():

@@ -21,7 +21,7 @@ def region_chart(table: pd.DataFrame, models: Sequence[str]) -> str:
     regions = [r for r in dict.fromkeys(table["region"]) if r != "all targets"]
     if not regions:
         return ""
-    figure, axes = _axes(max(7.0, 0.18 * len(regions) * len(models) + 2.5), 3.6)
+    figure, axes = _axes(min(13.0, max(7.0, 0.18 * len(regions) * len(models) + 2.5)), 4.2)
     step = 0.8 / len(models)
     for m, model in enumerate(models):
         colour = PALETTE[m % len(PALETTE)]
@@ -85,7 +85,7 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=9)
     return figure, axes
 
 
