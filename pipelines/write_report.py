@@ -67,6 +67,7 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
         "models": models,
         "verdict": report_text.verdict(study, regions, diagnostics, recovery, quality, missing),
         "quality": quality,
+        "ceilings": _ceilings(study, folder),
         "stimuli": stimuli,
         "regions": regions,
         "group": report_text.group_table(regions),
@@ -109,6 +110,19 @@ def _tables(study: Study, folder: Path, name: str, missing: list[str]) -> pd.Dat
     found = _per_subject(study, folder, name, missing, storage.read_table)
     tables = [table.assign(subject=subject) for subject, table in found.items() if len(table)]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _ceilings(study: Study, folder: Path) -> list[dict[str, Any]]:
+    """Per subject: where the ceiling comes from and how much of cortex it lets be predicted."""
+    rows = []
+    for subject in study.subjects:
+        path = folder / f"sub-{subject}" / "ceiling.h5"
+        if path.exists():
+            best = pd.Series(storage.load_maps(path)["ceiling_r2"].values).dropna()
+            used = storage.read_provenance(path)["parameters"]
+            above = (best > study.config["ceiling"]["floor"]).mean() if len(best) else float("nan")
+            rows.append({"subject": subject, **used, "mean": best.mean(), "above": above})
+    return rows
 
 
 def _stimuli(folder: Path, missing: list[str]) -> dict[str, Any]:
