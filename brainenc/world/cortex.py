@@ -203,9 +203,9 @@ def _category_weights(region: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 def field_mass(centre: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """Share of a Gaussian (degrees, one axis) that lies on the picture, -FIELD..FIELD; NaN for NaN."""
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
-    return norm.cdf((FIELD - centre) / sigma) - norm.cdf((-FIELD - centre) / sigma)
+    return ndtr((FIELD - centre) / sigma) - ndtr((-FIELD - centre) / sigma)
 
 
 def receptive_fields(x: np.ndarray, y: np.ndarray, sigma: np.ndarray, height: int, width: int) -> np.ndarray:
