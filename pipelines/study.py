@@ -97,13 +97,25 @@ def load_study(path: Path | str) -> Study:
     if not path.is_file():
         raise DataError(f"study file {path} does not exist: pass the path of a study YAML, such as config/config.yaml.")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} is not valid YAML ({reason}): mend the indentation or quoting there.") from error
     if not isinstance(config, dict):
         raise DataError(f"{path} holds {type(config).__name__}, wanted a mapping of keys: see config/README.md.")
     return resolve_study(config)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML in which a key may not be written twice: the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        repeated = next((key for key, _ in node.value if keys.count(key.value) > 1), None)
+        if repeated is not None:
+            place = f"the key {repeated.value!r} is written twice"
+            raise yaml.constructor.ConstructorError(place, repeated.start_mark, None, None)
+        return super().construct_mapping(node, deep)
 
 
 def resolve_study(config: dict[str, Any]) -> Study:
@@ -154,6 +166,9 @@ def _definition(reference: str) -> dict[str, Any]:
 
 def _sentence(error: Any) -> str:
     """One sentence for a schema error: key, what came, what was wanted, cure."""
+    while error.validator == "anyOf" and error.context:
+        # Of several kinds that are allowed, the one that fits deepest is the one that was meant.
+        error = max(error.context, key=lambda inner: len(inner.path))
     key = ".".join(str(part) for part in error.absolute_path) or "the study"
     if error.validator == "additionalProperties" or error.validator == "unevaluatedProperties":
         allowed = sorted(error.schema.get("properties", {}))
@@ -172,6 +187,10 @@ def _sentence(error: Any) -> str:
     if error.validator == "type":
         kind = type(error.instance).__name__
         return f"study key {key}: got {error.instance!r} ({kind}), wanted {error.validator_value}: correct its type."
+    if error.validator == "minItems":
+        return f"study key {key}: got {error.instance!r}, wanted at least {error.validator_value}: add to the list."
+    if error.validator == "contains":
+        return f"study key {key}: got {error.instance!r}, wanted {error.validator_value['const']!r} among them: add it."
     return f"study key {key}: {error.message}: see config/README.md for this key."
 
 
@@ -181,7 +200,10 @@ def _check_names(study: Study) -> None:
     if repeated:
         raise DataError(f"study key subjects: {repeated[0]!r} is listed twice, wanted each subject once: remove one.")
     for name, encoder in config["encoders"].items():
-        for space in encoder.get("features", []):
+        spaces = encoder.get("features", [])
+        for space in spaces:
+            if spaces.count(space) > 1:
+                raise DataError(f"study key encoders.{name}.features: {space!r} is listed twice: remove one.")
             if space not in config["features"]:
                 raise DataError(
                     f"study key encoders.{name}.features: {space!r} is no feature space of this study "
