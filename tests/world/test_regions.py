@@ -1,4 +1,4 @@
-"""Geometry of the planted cortex and its regions: oracles on flat sheets, and the sizes that the atlas was designed for."""
+"""Geometry of the planted cortex and its regions: oracles on flat sheets, and the designed sizes."""
 
 from __future__ import annotations
 
