@@ -87,7 +87,7 @@ def make_split(
     elif kind == "stimulus":
         split = splits.by_stimulus(contents, **arguments)
     elif run is None:
-        raise DataError("study key split: class 'run' needs a 'run' column in the samples table: add it.")
+        raise DataError("class 'run' needs a 'run' column in the samples table: add it.")
     else:
         split = splits.by_run(run, ids, **arguments)
     if not split.stimuli_recur:

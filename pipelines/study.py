@@ -169,29 +169,32 @@ def _sentence(error: Any) -> str:
     while error.validator == "anyOf" and error.context:
         # Of several kinds that are allowed, the one that fits deepest is the one that was meant.
         error = max(error.context, key=lambda inner: len(inner.path))
-    key = ".".join(str(part) for part in error.absolute_path) or "the study"
+    key = ".".join(str(part) for part in error.absolute_path)
+    where = f"study key {key}" if key else "study"
     if error.validator == "additionalProperties" or error.validator == "unevaluatedProperties":
         allowed = sorted(error.schema.get("properties", {}))
         unknown = sorted(set(error.instance) - set(allowed))
-        return f"study key {key}: unknown key {unknown[0]!r}; wanted one of {allowed}: correct or remove it."
+        return f"{where}: unknown key {unknown[0]!r}; wanted one of {allowed}: correct or remove it."
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
-        return f"study key {key}: required key {missing[0]!r} is missing: add it (see config/README.md)."
+        return f"{where}: required key {missing[0]!r} is missing: add it (see config/README.md)."
     if error.validator == "enum":
-        return f"study key {key}: got {error.instance!r}, wanted one of {error.validator_value}: correct it."
+        return f"{where}: got {error.instance!r}, wanted one of {error.validator_value}: correct it."
     if error.validator in ("pattern", "propertyNames"):
         return (
-            f"study key {key}: name {error.instance!r} is not allowed, wanted lower-case letters, digits and hyphens "
+            f"{where}: name {error.instance!r} is not allowed, wanted lower-case letters, digits and hyphens "
             "(it names files): rename it."
         )
     if error.validator == "type":
-        kind = type(error.instance).__name__
-        return f"study key {key}: got {error.instance!r} ({kind}), wanted {error.validator_value}: correct its type."
+        kind, cure = type(error.instance).__name__, "correct its type"
+        if error.validator_value == "string" and isinstance(error.instance, (int, float)):
+            cure = "put it in quotes"
+        return f"{where}: got {error.instance!r} ({kind}), wanted {error.validator_value}: {cure}."
     if error.validator == "minItems":
-        return f"study key {key}: got {error.instance!r}, wanted at least {error.validator_value}: add to the list."
+        return f"{where}: got {error.instance!r}, wanted at least {error.validator_value}: add to the list."
     if error.validator == "contains":
-        return f"study key {key}: got {error.instance!r}, wanted {error.validator_value['const']!r} among them: add it."
-    return f"study key {key}: {error.message}: see config/README.md for this key."
+        return f"{where}: got {error.instance!r}, wanted {error.validator_value['const']!r} among them: add it."
+    return f"{where}: {error.message}: see config/README.md for this key."
 
 
 def _check_names(study: Study) -> None:

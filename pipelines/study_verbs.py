@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from brainenc.core.share import find_shared
@@ -27,14 +29,15 @@ def check_study(path: Path) -> int:
 
 
 def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
-    """Run the workflow; afterwards, even of a failed run, there is a report of what exists."""
+    """Check the study, run the workflow, and leave a report of what exists, even if a step failed."""
+    from pipelines.check_study import inspect_study
+
     study = load_study(path)
+    inspect_study(study)
     arguments = list(snakemake_arguments)
     planning = any(word in arguments for word in ("-n", "--dry-run", "--dryrun", "--lint", "--unlock", "--summary"))
     if not any(word.split("=")[0] in ("-c", "--cores", "-j", "--jobs") for word in arguments):
         arguments += ["--cores", str(os.cpu_count() or 1)]
-    if not any(word.split("=")[0] in ("--profile", "--workflow-profile") for word in arguments):
-        arguments += ["--profile", str(find_shared("workflow/profiles/default"))]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_shared("workflow/Snakefile"))]
     # Rules call `brainenc` and find it beside the interpreter that runs now.
     environment = {
@@ -43,9 +46,11 @@ def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
     }
     report = study.folder / "report.html"
     before = report.stat().st_mtime_ns if report.exists() else None
-    status = subprocess.run([*command, "--configfile", str(path), *arguments], env=environment).returncode
+    command += ["--configfile", str(path), *arguments]
     if planning:
-        return status
+        return subprocess.run([*command, "--nolock"], env=environment).returncode
+    with _only_run_of(study) as held:
+        status = subprocess.run([*command, "--nolock"], env=environment, pass_fds=[held]).returncode
     if status:
         _report_what_exists(study)
         print(f"\nSome steps failed. The report says which, and why: {report.resolve()}", file=sys.stderr)
@@ -55,6 +60,24 @@ def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
         print(f"\nNothing to do: study {study.config['study']!r} is complete and up to date.")
     print(f"\nReport: {report.resolve()}")
     return 0
+
+
+@contextmanager
+def _only_run_of(study: Study) -> Iterator[int]:
+    """Hold the study's lock, which the system lets go when its holder dies, so that a killed run leaves none behind.
+
+    Snakemake inherits it: what is left of a killed run is waited for.
+    """
+    study.folder.mkdir(parents=True, exist_ok=True)
+    with open(study.folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Another run of study {study.config['study']!r} is at work: waiting for it to end.", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in study.folder.rglob(".partial-*"):
+            leftover.unlink(missing_ok=True)
+        yield lock.fileno()
 
 
 def view_study(path: Path) -> int:
