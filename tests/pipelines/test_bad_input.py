@@ -81,7 +81,7 @@ def yaml_with_tab_indentation(config, root):
     return "study: toy\nfeatures:\n\ta: 1\n"
 
 
-@case("subjects.0", "1 (int)", "string")
+@case("subjects.0", "1 (int)", "string", "put it in quotes")
 def subject_without_quotes(config, root):
     return yaml.safe_dump(config).replace("- '01'", "- 01")
 

@@ -2,6 +2,7 @@
 
 
 rule check_study:
+    # First by priority. Only the report depends on it: else any edit of the study would compute everything anew.
     input:
         page=page("check_study"),
     output:
@@ -12,6 +13,7 @@ rule check_study:
         f"{TIMES}/check_study.tsv"
     conda:
         ENVIRONMENT
+    priority: 100
     resources:
         mem_mb=1000,
         runtime=10,
@@ -23,7 +25,6 @@ rule check_study:
 
 rule prepare_stimuli:
     input:
-        checked=f"{FOLDER}/checked.json",
         page=page("prepare_stimuli"),
     output:
         f"{FOLDER}/stimuli.tsv",
@@ -44,7 +45,6 @@ rule prepare_stimuli:
 
 rule prepare_responses:
     input:
-        checked=f"{FOLDER}/checked.json",
         page=page("prepare_responses"),
     output:
         responses=temp(f"{SUBJECT}/responses-raw.h5"),

@@ -3,6 +3,7 @@
 
 rule write_report:
     input:
+        checked=f"{FOLDER}/checked.json",
         stimuli=f"{FOLDER}/stimuli.tsv",
         quality=all_subjects(f"{SUBJECT}/quality.json"),
         regions=all_subjects(f"{SUBJECT}/regions.tsv"),
