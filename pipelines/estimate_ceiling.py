@@ -46,7 +46,7 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
     values, ids = samples.Y[rows], samples.stimulus_ids[rows]
     noise = ceilings.noise_ceiling(values, ids)
     best = ceilings.ceiling_r2(noise.ncsnr, n)
-    halves = ceilings.split_half(values, ids, seed=0).reliability
+    halves = ceilings.split_half(values, ids, seed=0, n_splits=5).reliability
     maps = {
         "ncsnr": (noise.ncsnr, "noise-ceiling signal-to-noise ratio", "ratio of standard deviations"),
         "signal_variance": (noise.signal_variance, "signal variance (unclipped)", "squared response units"),

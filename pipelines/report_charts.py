@@ -16,7 +16,7 @@ PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#9
 def region_chart(table: pd.DataFrame, models: Sequence[str]) -> str:
     """Correlation by region and model: dots are subjects with their intervals, bars the mean, ticks the ceiling.
 
-    ``table`` has columns subject, model, region, correlation, lower, upper, ceiling_r2.
+    ``table`` has columns subject, model, region, correlation, lower, upper, ceiling.
     """
     regions = [r for r in dict.fromkeys(table["region"]) if r != "all targets"]
     if not regions:
@@ -35,7 +35,7 @@ def region_chart(table: pd.DataFrame, models: Sequence[str]) -> str:
                 axes.plot([at, at], [row["lower"], row["upper"]], color=colour, linewidth=0.9)
                 axes.plot(at, row["correlation"], "o", color=colour, markersize=2.2)
     for r, region in enumerate(regions):
-        best = np.sqrt(table.loc[table["region"] == region, "ceiling_r2"].clip(lower=0).mean())
+        best = table.loc[table["region"] == region, "ceiling"].mean()
         if np.isfinite(best):
             label = "noise ceiling" if r == 0 else None
             axes.plot([r - 0.42, r + 0.42], [best, best], color="#222222", linewidth=1.4, label=label)

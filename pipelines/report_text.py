@@ -85,7 +85,7 @@ def group_table(regions: pd.DataFrame) -> list[dict[str, Any]]:
                 "low": part["correlation"].min(),
                 "high": part["correlation"].max(),
                 "r2": part["r2"].mean(),
-                "ceiling_r2": part["ceiling_r2"].mean(),
+                "ceiling": part["ceiling"].mean(),
                 "normalised": part["normalised"].mean(),
                 "significant": part["significant"].mean(),
                 "identified": part["identified"].mean(),

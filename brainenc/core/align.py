@@ -7,6 +7,9 @@ import pandas as pd
 
 from brainenc.core.types import DataError, Features, Responses, as_ids
 
+# Columns averaged at a time: the block stays in cache, and memory does not grow with the number of targets.
+COLUMNS = 512
+
 
 def rows_of(wanted: np.ndarray, have: np.ndarray, owner: str) -> np.ndarray:
     """Row of ``have`` (unique ids) that holds each id of ``wanted``.
@@ -73,18 +76,23 @@ def average_repetitions(values: np.ndarray, stimulus_ids: np.ndarray) -> tuple[n
         )
     dtype = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(np.float64)
     codes, ids = pd.factorize(as_ids(stimulus_ids, "average_repetitions"))
-    measured = np.isfinite(values)
-    total = np.zeros((len(ids), values.shape[1]), np.float64)
-    n = np.zeros((len(ids), values.shape[1]), np.int32)
     # One pass per repetition number: rows of one pass show distinct stimuli, so plain indexing accumulates.
-    order = pd.Series(codes).groupby(codes).cumcount().to_numpy()
-    for repetition in range(int(order.max(initial=-1)) + 1):
-        rows = np.flatnonzero(order == repetition)
-        total[codes[rows]] += np.where(measured[rows], values[rows], 0)
-        n[codes[rows]] += measured[rows]
-    with np.errstate(invalid="ignore"):
-        means = np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(dtype)
-    counts = np.bincount(codes[measured.any(axis=1)], minlength=len(ids))
+    passes = pd.Series(codes).groupby(codes).cumcount().to_numpy()
+    repetitions = [np.flatnonzero(passes == r) for r in range(int(passes.max(initial=-1)) + 1)]
+    means = np.empty((len(ids), values.shape[1]), dtype)
+    any_measured = np.zeros(len(values), bool)
+    for first in range(0, values.shape[1], COLUMNS):
+        columns = slice(first, first + COLUMNS)
+        total = np.zeros((len(ids), means[:, columns].shape[1]))
+        n = np.zeros(total.shape, np.int32)
+        for rows in repetitions:
+            block = values[rows, columns]
+            measured = np.isfinite(block)
+            any_measured[rows] |= measured.any(axis=1)
+            total[codes[rows]] += block if measured.all() else np.where(measured, block, 0)
+            n[codes[rows]] += measured
+        means[:, columns] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    counts = np.bincount(codes[any_measured], minlength=len(ids))
     return means, np.asarray(ids, object), counts
 
 
