@@ -11,9 +11,9 @@ rule check_study:
         f"{LOG}/check_study.log",
     benchmark:
         f"{TIMES}/check_study.tsv"
+    priority: 100
     conda:
         ENVIRONMENT
-    priority: 100
     resources:
         mem_mb=1000,
         runtime=10,
