@@ -16,8 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from brainenc.core.types import DataError
-
 STEPS = (
     "check_study",
     "prepare_stimuli",
@@ -41,11 +39,13 @@ STUDY_VERBS = ("check", "run", "view")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 done, 1 refused input (one sentence on stderr), 2 wrong usage."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    _set_threads(words)
+    from brainenc.core.types import DataError
+
     parser = _parser(words)
     options, rest = parser.parse_known_args(words)
     if rest and options.command != "run":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    _set_threads(getattr(options, "threads", None))
     try:
         if options.command in STUDY_VERBS:
             verbs = importlib.import_module("pipelines.study_verbs")
@@ -104,11 +104,11 @@ def _add_options(parser: argparse.ArgumentParser, step: Callable[..., None]) -> 
         parser.add_argument(f"--{name.replace('_', '-')}", **option)
 
 
-def _set_threads(threads: int | None) -> None:
+def _set_threads(words: Sequence[str]) -> None:
     """Before any numerical library is loaded: one pool of the size the scheduler granted."""
-    if threads:
+    if "--threads" in words[:-1]:
         for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM"):
-            os.environ[f"{library}_NUM_THREADS"] = str(threads)
+            os.environ[f"{library}_NUM_THREADS"] = words[words.index("--threads") + 1]
 
 
 if __name__ == "__main__":

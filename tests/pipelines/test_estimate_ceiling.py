@@ -63,6 +63,9 @@ def test_without_repetitions_there_is_no_ceiling_rather_than_a_wrong_one(toy, tm
     assert unit == "no stimulus repeats"
 
 
-def test_the_unit_says_whose_repetitions(toy):
-    unit = storage.load_maps(toy.subject / "ceiling.h5")["ceiling_correlation"].unit
-    assert "from repetitions of train samples, for averages of 3 repetitions" in unit
+def test_the_file_says_whose_repetitions(toy):
+    made = storage.read_provenance(toy.subject / "ceiling.h5")["parameters"]
+    assert made["rows_used"] == "train"
+    # One trial is empty: at most, and nearly, three repetitions of a test stimulus.
+    assert 2.9 < made["n_repetitions"] <= 3
+    assert storage.load_maps(toy.subject / "ceiling.h5")["ceiling_correlation"].unit == "Pearson r"

@@ -71,6 +71,7 @@ def test_a_sidecar_tells_what_and_from_where(voxels):
     assert sidecar["Model"] == "ridge/a"
     assert sidecar["Units"] == "fraction of variance"
     assert sidecar["Provenance"]["step"] == "score_encoder"
+    assert "train" in sidecar["CeilingMethod"]
     card = storage.read_json(folder_of(voxels, "ridge/a") / "encoder.json")
     assert sidecar["Sources"] == [f"{k}: {entry['sha256']}" for k, entry in card["provenance"]["inputs"].items()]
     description = json.loads((folder / "dataset_description.json").read_text())
@@ -93,6 +94,7 @@ def test_voxels_without_a_surface_are_painted_as_slices(voxels):
         assert entry["caption"]
 
 
+@pytest.mark.slow
 def test_gifti_and_cifti_hold_the_scores_at_their_vertices(vertices):
     folder = vertices.subject / "derivatives"
     scores = values_of(folder_of(vertices, "banded/a+b") / "scores.h5")["correlation"]
@@ -118,6 +120,7 @@ def test_parcels_are_a_table(toy):
     np.testing.assert_allclose(table["correlation"], scores, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_vertices_are_painted_flat_and_inflated(vertices):
     listed = storage.read_json(vertices.subject / "figures" / "figures.json")
     names = {entry["name"] for entry in listed}
