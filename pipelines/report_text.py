@@ -36,7 +36,8 @@ def verdict(
     if len(regions):
         whole = regions[regions["region"] == "all targets"].groupby("model", sort=False)
         means = whole[["correlation", "normalised", "significant"]].mean()
-        best = means["correlation"].idxmax()
+        # Without any score (predictions that do not vary) no model is best: the first stands there, with a dash.
+        best = means["correlation"].fillna(-math.inf).idxmax()
         strip += [
             _item("best model", best, "good", "highest mean correlation over all targets"),
             _item("normalised score", number(means.loc[best, "normalised"]), "good", "r / ceiling, reliable targets"),
@@ -48,8 +49,8 @@ def verdict(
             ),
         ]
     if diagnostics:
-        edge = max(max(row["lower"], row["upper_predictive"]) for row in diagnostics)
-        state = "good" if edge < 0.05 else "warn"
+        edge = _worst([row[key] for row in diagnostics for key in ("lower", "upper_predictive")])
+        state = "good" if edge is None or edge < 0.05 else "warn"
         strip.append(_item("alpha at grid edge", percent(edge, 1), state, "worst model, predictive targets"))
     if quality:
         masked = sum(q["n_unusable_targets"] for q in quality.values())
@@ -119,15 +120,20 @@ def diagnostics(cards: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "model": model,
-            "lower": max(d["alpha_edges"]["lower_at_stake"] for d in found),
-            "upper": max(d["alpha_edges"]["upper"] for d in found),
-            "upper_predictive": max(d["alpha_edges"]["upper_at_stake"] for d in found),
+            "lower": _worst([d["alpha_edges"]["lower_at_stake"] for d in found]),
+            "upper": _worst([d["alpha_edges"]["upper"] for d in found]),
+            "upper_predictive": _worst([d["alpha_edges"]["upper_at_stake"] for d in found]),
             "low": min(min(d["alphas"]) for d in found),
             "high": max(max(d["alphas"]) for d in found),
             "extended": any(d.get("extended", False) for d in found),
         }
         for model, found in by_model.items()
     ]
+
+
+def _worst(shares: list[float | None]) -> float | None:
+    """The largest share; None where none is defined: a single penalty has no edge, noise has nothing at stake."""
+    return max((share for share in shares if share is not None), default=None)
 
 
 def alpha_histograms(cards: dict[str, dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from brainenc.core import storage
+from pipelines import report_text
 from pipelines.study import resolve_study
 from pipelines.write_report import write_report
 
@@ -139,3 +142,25 @@ def test_words_of_the_study_cannot_become_markup(toy, tmp_path):
     storage.write_json(folder / "sub-01" / "quality.json", {**quality, "units": "<script>alert(1)</script>"})
     write_report(config, folder / "report.html")
     assert "<script" not in (folder / "report.html").read_text()
+
+
+def test_a_study_of_noise_or_of_one_penalty_has_no_edge_to_report():
+    # JSON writes NaN as null: nothing is at stake in noise, and a single penalty has no edge.
+    edges = {"lower": None, "upper": None, "lower_at_stake": None, "upper_at_stake": None}
+    card = {"diagnostics": {"alpha_edges": edges, "alphas": [10.0], "extended": False}}
+    (row,) = report_text.diagnostics({"01": {"ridge/a": card}})
+    assert row["lower"] is row["upper"] is row["upper_predictive"] is None
+    (item,) = report_text.verdict(None, pd.DataFrame(), [row], pd.DataFrame(), {}, [])
+    assert (item["value"], item["state"]) == ("–", "good")
+    # One subject in whom something is at stake still counts.
+    other = {"diagnostics": {**card["diagnostics"], "alpha_edges": {**edges, "upper_at_stake": 0.2}}}
+    (row,) = report_text.diagnostics({"01": {"ridge/a": card}, "02": {"ridge/a": other}})
+    (item,) = report_text.verdict(None, pd.DataFrame(), [row], pd.DataFrame(), {}, [])
+    assert (item["value"], item["state"]) == ("20.0 %", "warn")
+
+
+def test_a_study_without_any_score_still_has_a_verdict(toy):
+    scores = {"correlation": np.nan, "normalised": np.nan, "significant": 0.0}
+    regions = pd.DataFrame([{"subject": "01", "model": "ridge/a", "region": "all targets", **scores}])
+    strip = report_text.verdict(toy.study, regions, [], pd.DataFrame(), {}, [])
+    assert strip[0]["value"] == "ridge/a" and strip[1]["value"] == "–"
