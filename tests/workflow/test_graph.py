@@ -164,7 +164,8 @@ def test_a_rule_declares_what_a_rule_must(name):
         assert re.search(rf"^    {directive}:", text, re.M), f"{name} has no {directive}"
     assert f'page=page("{name}")' in text
     command = " ".join(re.findall(r'"([^"\n]*)"', text[text.index("    shell:") :]))
-    assert command.startswith(f"brainenc {name} ") and command.endswith("2> {log}")
+    assert command.startswith(f"brainenc {name} ") and command.endswith("2> {log:q}")
+    assert not re.findall(r"{(?:input|output|log|params)[\w.]*}", command)  # unquoted, a space in a path would cut it
     assert "mem_mb=" in text and "runtime=" in text
     assert "script:" not in text and "run:" not in text.replace("dry-run:", "")
 

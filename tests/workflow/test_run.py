@@ -30,9 +30,9 @@ def times(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A small study run once: one ridge, one feature space."""
+    """A small study run once: one ridge, one feature space, in a folder whose name has a space."""
     encoders = {"ridge": {"class": "ridge", "features": ["a"], "n_alphas": 6, "device": "numpy"}}
-    study = write_study(tmp_path_factory.mktemp("run"), encoders=encoders, comparisons=[])
+    study = write_study(tmp_path_factory.mktemp("a run"), encoders=encoders, comparisons=[])
     first = run(study)
     assert first.returncode == 0, first.stdout + first.stderr
     return study, first

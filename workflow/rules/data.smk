@@ -20,7 +20,7 @@ rule check_study:
     params:
         parameters=as_json(**STUDY.config),
     shell:
-        "brainenc check_study --parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc check_study --parameters {params.parameters:q} --output {output:q} 2> {log:q}"
 
 
 rule prepare_stimuli:
@@ -40,7 +40,7 @@ rule prepare_stimuli:
     params:
         parameters=as_json(**STUDY.config["dataset"]),
     shell:
-        "brainenc prepare_stimuli --parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc prepare_stimuli --parameters {params.parameters:q} --output {output:q} 2> {log:q}"
 
 
 rule prepare_responses:
@@ -62,7 +62,7 @@ rule prepare_responses:
         parameters=as_json(**STUDY.config["dataset"]),
     shell:
         "brainenc prepare_responses --threads {threads} --parameters {params.parameters:q} "
-        "--subject {wildcards.subject} --output {output.responses} --regions {output.regions} 2> {log}"
+        "--subject {wildcards.subject} --output {output.responses:q} --regions {output.regions:q} 2> {log:q}"
 
 
 rule split_samples:
@@ -84,8 +84,8 @@ rule split_samples:
     params:
         parameters=as_json(**STUDY.config["split"]),
     shell:
-        "brainenc split_samples --stimuli {input.stimuli} --responses {input.responses} "
-        "--parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc split_samples --stimuli {input.stimuli:q} --responses {input.responses:q} "
+        "--parameters {params.parameters:q} --output {output:q} 2> {log:q}"
 
 
 rule clean_responses:
@@ -108,8 +108,8 @@ rule clean_responses:
     params:
         parameters=as_json(**STUDY.config["responses"]),
     shell:
-        "brainenc clean_responses --threads {threads} --responses {input.responses} --split {input.split} "
-        "--parameters {params.parameters:q} --output {output.responses} --quality {output.quality} 2> {log}"
+        "brainenc clean_responses --threads {threads} --responses {input.responses:q} --split {input.split:q} "
+        "--parameters {params.parameters:q} --output {output.responses:q} --quality {output.quality:q} 2> {log:q}"
 
 
 rule estimate_ceiling:
@@ -133,8 +133,8 @@ rule estimate_ceiling:
             **STUDY.config["ceiling"], average=STUDY.config["responses"]["average"]
         ),
     shell:
-        "brainenc estimate_ceiling --threads {threads} --responses {input.responses} --split {input.split} "
-        "--parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc estimate_ceiling --threads {threads} --responses {input.responses:q} --split {input.split:q} "
+        "--parameters {params.parameters:q} --output {output:q} 2> {log:q}"
 
 
 rule extract_features:
@@ -157,5 +157,5 @@ rule extract_features:
     params:
         parameters=feature_parameters,
     shell:
-        "brainenc extract_features --threads {threads} --stimuli {input.stimuli} --name {wildcards.features} "
-        "--parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc extract_features --threads {threads} --stimuli {input.stimuli:q} --name {wildcards.features} "
+        "--parameters {params.parameters:q} --output {output:q} 2> {log:q}"

@@ -28,9 +28,9 @@ rule paint_maps:
             floor=STUDY.config["ceiling"]["floor"],
         ),
     shell:
-        "brainenc paint_maps --threads {threads} --subject {wildcards.subject} --regions {input.regions} "
-        "--ceiling {input.ceiling} --scores {input.scores} --partitions {input.partitions} "
-        "--parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc paint_maps --threads {threads} --subject {wildcards.subject} --regions {input.regions:q} "
+        "--ceiling {input.ceiling:q} --scores {input.scores:q} --partitions {input.partitions:q} "
+        "--parameters {params.parameters:q} --output {output:q} 2> {log:q}"
 
 
 rule export_maps:
@@ -57,5 +57,6 @@ rule export_maps:
             **STUDY.config["export"],
         ),
     shell:
-        "brainenc export_maps --threads {threads} --subject {wildcards.subject} --ceiling {input.ceiling} "
-        "--scores {input.scores} --cards {input.cards} --parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc export_maps --threads {threads} --subject {wildcards.subject} --ceiling {input.ceiling:q} "
+        "--scores {input.scores:q} --cards {input.cards:q} --parameters {params.parameters:q} "
+        "--output {output:q} 2> {log:q}"

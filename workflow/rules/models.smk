@@ -25,9 +25,9 @@ rule fit_encoder:
     params:
         parameters=model_parameters,
     shell:
-        "brainenc fit_encoder --threads {threads} --responses {input.responses} --split {input.split} "
-        "--features {input.features} --parameters {params.parameters:q} --output {output.encoder} "
-        "--card {output.card} --predictions {output.predictions} 2> {log}"
+        "brainenc fit_encoder --threads {threads} --responses {input.responses:q} --split {input.split:q} "
+        "--features {input.features:q} --parameters {params.parameters:q} --output {output.encoder:q} "
+        "--card {output.card:q} --predictions {output.predictions:q} 2> {log:q}"
 
 
 rule score_encoder:
@@ -56,9 +56,9 @@ rule score_encoder:
             seed=STUDY.config["seed"],
         ),
     shell:
-        "brainenc score_encoder --threads {threads} --responses {input.responses} --split {input.split} "
-        "--ceiling {input.ceiling} --predictions {input.predictions} --parameters {params.parameters:q} "
-        "--output {output} 2> {log}"
+        "brainenc score_encoder --threads {threads} --responses {input.responses:q} --split {input.split:q} "
+        "--ceiling {input.ceiling:q} --predictions {input.predictions:q} --parameters {params.parameters:q} "
+        "--output {output:q} 2> {log:q}"
 
 
 rule partition_variance:
@@ -83,9 +83,9 @@ rule partition_variance:
     params:
         parameters=band_parameters,
     shell:
-        "brainenc partition_variance --threads {threads} --responses {input.responses} --split {input.split} "
-        "--predictions {input.predictions} --scores {input.scores} --reduced {input.reduced} "
-        "--parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc partition_variance --threads {threads} --responses {input.responses:q} --split {input.split:q} "
+        "--predictions {input.predictions:q} --scores {input.scores:q} --reduced {input.reduced:q} "
+        "--parameters {params.parameters:q} --output {output:q} 2> {log:q}"
 
 
 rule summarise_regions:
@@ -119,10 +119,10 @@ rule summarise_regions:
             seed=STUDY.config["seed"],
         ),
     shell:
-        "brainenc summarise_regions --threads {threads} --responses {input.responses} --split {input.split} "
-        "--regions {input.regions} --ceiling {input.ceiling} --predictions {input.predictions} "
-        "--scores {input.scores} --parameters {params.parameters:q} --output {output.regions} "
-        "--comparisons {output.comparisons} 2> {log}"
+        "brainenc summarise_regions --threads {threads} --responses {input.responses:q} --split {input.split:q} "
+        "--regions {input.regions:q} --ceiling {input.ceiling:q} --predictions {input.predictions:q} "
+        "--scores {input.scores:q} --parameters {params.parameters:q} --output {output.regions:q} "
+        "--comparisons {output.comparisons:q} 2> {log:q}"
 
 
 rule check_recovery:
@@ -157,6 +157,6 @@ rule check_recovery:
             average=STUDY.config["responses"]["average"],
         ),
     shell:
-        "brainenc check_recovery --threads {threads} --subject {wildcards.subject} --stimuli {input.stimuli} "
-        "--responses {input.responses} --split {input.split} --ceiling {input.ceiling} --models {params.models} "
-        "--parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc check_recovery --threads {threads} --subject {wildcards.subject} --stimuli {input.stimuli:q} "
+        "--responses {input.responses:q} --split {input.split:q} --ceiling {input.ceiling:q} "
+        "--models {params.models:q} --parameters {params.parameters:q} --output {output:q} 2> {log:q}"

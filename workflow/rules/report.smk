@@ -30,4 +30,4 @@ rule write_report:
     params:
         parameters=as_json(**STUDY.config),
     shell:
-        "brainenc write_report --parameters {params.parameters:q} --output {output} 2> {log}"
+        "brainenc write_report --parameters {params.parameters:q} --output {output:q} 2> {log:q}"
