@@ -182,11 +182,13 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
             f"Encoder {name}: {kind}, chosen by grouped cross-validation inside the training samples "
             "(himalaya; Dupré la Tour et al. 2022, doi:10.1016/j.neuroimage.2022.119728)."
         )
+    block = statistics["block"]
+    unit = "test stimuli within a fold" if block <= 1 else f"blocks of {block} neighbouring test samples within a fold"
     sentences.append(
         "Scores are Pearson correlations of predicted and measured held-out responses, computed within each fold and "
-        f"averaged. P-values come from {statistics['n_permutations']} permutations of test samples, corrected to a "
+        f"averaged. P-values come from {statistics['n_permutations']} permutations of {unit}, corrected to a "
         f"false discovery rate of {statistics['fdr']:g} (Benjamini-Hochberg); intervals from "
-        f"{statistics['n_bootstrap']} bootstrap samples of test stimuli."
+        f"{statistics['n_bootstrap']} bootstrap samples of the same units."
     )
     sentences.append(
         "Noise ceilings were estimated from repetitions (noise variance: unbiased variance over repetitions; "

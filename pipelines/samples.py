@@ -40,6 +40,18 @@ class Samples:
         """Test fold of each tested row."""
         return self.split.test_fold[self.tested]
 
+    def blocks(self, n_neighbours: int) -> np.ndarray | None:
+        """Tested rows that are only exchangeable together: neighbours in time, else repetitions of a stimulus.
+
+        Repetitions that were not averaged share their signal, so permuting single rows would call features that have
+        nothing to do with the responses significant too often. None: every row is a unit.
+        """
+        if n_neighbours > 1:
+            return self.tested // n_neighbours
+        shown = pd.Series(self.stimulus_ids[self.tested]).groupby(self.fold)
+        repeated = (shown.nunique() < shown.size()).any() and (shown.nunique() > 1).all()
+        return self.stimulus_ids[self.tested] if repeated else None
+
 
 def load_samples(responses: Path, split: Path, average: bool) -> Samples:
     """Read responses and split of a subject; drop unused and empty samples; average repetitions if asked.

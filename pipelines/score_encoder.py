@@ -38,7 +38,7 @@ def score_encoder(
         Y_hat,
         n_permutations=parameters["n_permutations"],
         seed=parameters["seed"],
-        blocks=blocks_of(samples.tested, parameters["block"]),
+        blocks=samples.blocks(parameters["block"]),
         test_fold=fold,
     )
     floor = parameters["floor"]
@@ -57,8 +57,3 @@ def score_encoder(
     inputs = {"responses": responses, "split": split, "ceiling": ceiling, "predictions": predictions}
     made = record("score_encoder", parameters, inputs, parameters["seed"])
     storage.save_maps(output, {k: TargetMap(v, samples.space, q, u) for k, (v, q, u) in maps.items()}, made)
-
-
-def blocks_of(tested: np.ndarray, block: int) -> np.ndarray | None:
-    """Neighbouring tested rows in blocks of ``block`` that are permuted together; None permutes single rows."""
-    return None if block <= 1 else tested // block

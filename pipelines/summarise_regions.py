@@ -65,7 +65,7 @@ def summarise_regions(
         "metric": "correlation",
         "n_bootstrap": parameters["n_bootstrap"],
         "seed": parameters["seed"],
-        "blocks": None if parameters["block"] <= 1 else samples.tested // parameters["block"],
+        "blocks": samples.blocks(parameters["block"]),
         "test_fold": fold,
     }
     held_out = dict(zip(parameters["models"], predictions, strict=True))
