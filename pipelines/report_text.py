@@ -159,8 +159,8 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
         if responses["zscore"]:
             steps.append("z-scored")
         sentences.append(
-            f"Within each {within}, responses were {' and '.join(steps)} with statistics of training samples where the "
-            f"{within} had any."
+            f"Within each {within}, responses were {' and '.join(steps)} "
+            f"with statistics of {_scaling(quality, within)}."
         )
     if responses["average"]:
         sentences.append("Repetitions of a stimulus were averaged.")
@@ -168,7 +168,8 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
     n_folds = max((len(card["folds"]) for c in cards.values() for card in c.values() if card), default=0)
     sentences.append(
         f"Samples were split {how} into training and test ({n_folds} outer fold(s)); test samples took no part in "
-        "scaling, selection of penalties, or masking."
+        "reducing or scaling features, or in the choice of penalties. Targets that are constant or miss a measurement, "
+        "in any sample, were left out."
     )
     for name, entry in config["features"].items():
         arguments = ", ".join(f"{k} {v}" for k, v in entry.items() if k != "class" and v is not None)
@@ -196,6 +197,15 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
         f"r2 exceeded {config['ceiling']['floor']:g}."
     )
     return " ".join(sentences)
+
+
+def _scaling(quality: dict[str, Any], within: str) -> str:
+    """Whose statistics scaled the responses, as the cleaning steps counted them."""
+    sources = {source for q in quality.values() for source in q["statistics_from"]}
+    if "all rows" in sources:
+        return f"all samples of the {within}, those tested later included (in cross-validation each one is)"
+    alone = f" (of all samples in a {within} without any)" if "own rows" in sources else ""
+    return f"training samples{alone}"
 
 
 def as_yaml(config: dict[str, Any]) -> str:

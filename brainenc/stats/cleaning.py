@@ -54,8 +54,9 @@ def clean_sessions(
         float32 for float32 values, else float64. A target that does not vary beyond rounding in a session's
         statistics rows is exactly 0 there in all rows, never amplified rounding.
     report : DataFrame
-        Index "session"; columns n_samples, n_statistics (rows used), source ("training" or "own rows"), n_constant and
-        n_unfitted (targets set to 0; targets set to NaN because too few of their values are finite).
+        Index "session"; columns n_samples, n_statistics (rows used), source ("training"; "own rows" of a session
+        without training; "all rows" if ``training`` is None), n_constant and n_unfitted (targets set to 0; targets set
+        to NaN because too few of their values are finite).
 
     Raises
     ------
@@ -68,7 +69,8 @@ def clean_sessions(
     degree = 0 if order is None else order
     if degree < 0 or degree != int(degree):
         raise DataError(f"order is {order} but must be None or a whole number from 0; 1 removes a linear trend.")
-    plans = _plans(labels, _times(time, labels), degree, _training_rows(training, n_samples))
+    known = "all rows" if training is None else "training"
+    plans = _plans(labels, _times(time, labels), degree, _training_rows(training, n_samples), known)
     cleaned = np.empty(values.shape, dtype=np.float32 if values.dtype == np.float32 else np.float64)
     tallies = np.zeros((len(plans), 2), dtype=int)
     for columns in target_chunks(values):
@@ -99,14 +101,14 @@ class _Plan:
     source: str
 
 
-def _plans(labels: np.ndarray, time: np.ndarray, degree: int, training: np.ndarray) -> list[_Plan]:
+def _plans(labels: np.ndarray, time: np.ndarray, degree: int, training: np.ndarray, known: str) -> list[_Plan]:
     plans = []
     for session in np.unique(labels):
         rows = np.flatnonzero(labels == session)
         t = time[rows]
         t = t - t.min()
         t = 2 * t / t.max() - 1 if t.max() > 0 else np.zeros_like(t)
-        used, source = training[rows], "training"
+        used, source = training[rows], known
         if not used.any():
             used, source = np.ones(rows.size, dtype=bool), "own rows"
         if np.unique(t[used]).size <= degree:

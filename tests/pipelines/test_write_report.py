@@ -164,3 +164,16 @@ def test_a_study_without_any_score_still_has_a_verdict(toy):
     regions = pd.DataFrame([{"subject": "01", "model": "ridge/a", "region": "all targets", **scores}])
     strip = report_text.verdict(toy.study, regions, [], pd.DataFrame(), {}, [])
     assert strip[0]["value"] == "ridge/a" and strip[1]["value"] == "–"
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ({"training": 3}, "statistics of training samples."),
+        ({"training": 2, "own rows": 1}, "of all samples in a session without any"),
+        ({"all rows": 3}, "those tested later included"),
+    ],
+)
+def test_the_methods_text_says_whose_statistics_scaled_the_responses(toy, sources, said):
+    text = report_text.methods(toy.study, {"01": {"statistics_from": sources}}, {})
+    assert said in text and "masking" not in text

@@ -28,7 +28,7 @@ def test_equals_scipy_detrend_and_nilearn():
     runs = np.repeat([0, 1, 2], 40)
     nilearn = clean(values, runs=runs, detrend=True, standardize="zscore_sample", ensure_finite=False)
     assert_allclose(cleaned, nilearn * np.sqrt(40 / 39), atol=1e-6)
-    assert report["source"].eq("training").all() and report["n_statistics"].eq(40).all()
+    assert report["source"].eq("all rows").all() and report["n_statistics"].eq(40).all()
 
 
 @pytest.mark.parametrize("order", [None, 0, 1, 3])
