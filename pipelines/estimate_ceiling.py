@@ -14,6 +14,9 @@ from brainenc.stats import ceilings
 from brainenc.stats.splits import TRAIN
 from pipelines.samples import load_samples
 
+LEAST_REPEATED = 3
+"""Repeated stimuli that a split half, and hence an estimate, needs."""
+
 
 def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], output: Path) -> None:
     """Estimate signal and noise variance from repetitions, and the ceiling of the test score that follows.
@@ -22,12 +25,13 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
     ----------
     responses, split : Path
     parameters : dict
-        ``rows``: ``train``, ``test``, ``all``, or ``auto`` (training samples if their stimuli repeat, so that
-        whatever is masked by the ceiling never saw the test set; else test samples); ``average``: whether scores are
-        of averages over repetitions.
+        ``rows``: ``train``, ``test``, ``all``, or ``auto`` (training samples, so that whatever is masked by the
+        ceiling never saw the test set, unless more stimuli repeat among test samples); ``average``: whether scores
+        are of averages over repetitions.
     output : Path
         Maps ``ncsnr``, ``signal_variance`` (unclipped), ``noise_variance``, ``explainable_variance``,
-        ``ceiling_r2``, ``ceiling_correlation``, ``split_half``. Without repetitions every map is NaN.
+        ``ceiling_r2``, ``ceiling_correlation``, ``split_half``. Where fewer than three stimuli repeat,
+        every map is NaN.
     """
     samples = load_samples(responses, split, average=False)
     averaged = load_samples(responses, split, average=parameters["average"])
@@ -41,7 +45,9 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
     if rows is None:
         empty = np.full(n_targets, np.nan)
         names = ["ncsnr", "explainable_variance", "ceiling_r2", "ceiling_correlation"]
-        storage.save_maps(output, {name: TargetMap(empty, space, name, "no stimulus repeats") for name in names}, made)
+        storage.save_maps(
+            output, {name: TargetMap(empty, space, name, "too few stimuli repeat") for name in names}, made
+        )
         return
     values, ids = samples.Y[rows], samples.stimulus_ids[rows]
     noise = ceilings.noise_ceiling(values, ids)
@@ -60,10 +66,13 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
 
 
 def _rows(ids: np.ndarray, test_fold: np.ndarray, wanted: str) -> tuple[np.ndarray | None, str]:
-    """Boolean rows whose repetitions are used, and their name; None if no stimulus repeats among them."""
+    """Boolean rows whose repetitions are used, and their name; None if too few stimuli repeat among them."""
     choices = {"train": test_fold == TRAIN, "test": test_fold >= 0, "all": np.ones(len(ids), bool)}
-    for name in ("train", "test") if wanted == "auto" else (wanted,):
-        rows = choices[name]
-        if rows.any() and np.unique(ids[rows].astype(str), return_counts=True)[1].max() > 1:
-            return rows, name
-    return None, "none"
+    names = ("train", "test") if wanted == "auto" else (wanted,)
+    n_repeated = {name: _n_repeated(ids[choices[name]]) for name in names}
+    name = max(names, key=lambda each: n_repeated[each])  # the first of equals
+    return (choices[name], name) if n_repeated[name] >= LEAST_REPEATED else (None, "none")
+
+
+def _n_repeated(ids: np.ndarray) -> int:
+    return int((np.unique(ids.astype(str), return_counts=True)[1] > 1).sum())

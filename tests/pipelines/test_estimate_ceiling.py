@@ -51,16 +51,26 @@ def test_signal_has_a_ceiling_and_unusable_targets_none(toy):
     assert np.isfinite(np.delete(best, [DEAD, BROKEN])).all()
 
 
-def test_without_repetitions_there_is_no_ceiling_rather_than_a_wrong_one(toy, tmp_path):
+@pytest.mark.parametrize("n_repeated", [0, 1, 2])
+def test_with_too_few_repetitions_there_is_no_ceiling_rather_than_a_wrong_one(toy, tmp_path, n_repeated):
     table = storage.read_table(toy.subject / "split.tsv")
-    first = ~table.duplicated("stimulus_id")
+    first = ~table.duplicated("stimulus_id") | table["stimulus_id"].isin([f"s{i:03d}" for i in range(n_repeated)])
     storage.write_table(
         tmp_path / "split.tsv", table.assign(test_fold=table["test_fold"].where(first, -2)), index=False
     )
     found = estimated(toy, tmp_path / "ceiling.h5", split=tmp_path / "split.tsv")
     assert all(np.isnan(values).all() for values in found.values())
     unit = storage.load_maps(tmp_path / "ceiling.h5")["ceiling_r2"].unit
-    assert unit == "no stimulus repeats"
+    assert unit == "too few stimuli repeat"
+
+
+def test_a_few_training_stimuli_shown_twice_do_not_outvote_the_test_stimuli(toy, tmp_path):
+    table = storage.read_table(toy.subject / "split.tsv")
+    first = ~table.duplicated("stimulus_id") | table["stimulus_id"].isin(["s000", "s001", "s002", "s003"])
+    kept = first | (table["test_fold"] == 0)
+    storage.write_table(tmp_path / "split.tsv", table.assign(test_fold=table["test_fold"].where(kept, -2)), index=False)
+    estimated(toy, tmp_path / "ceiling.h5", split=tmp_path / "split.tsv")
+    assert storage.read_provenance(tmp_path / "ceiling.h5")["parameters"]["rows_used"] == "test"
 
 
 def test_the_file_says_whose_repetitions(toy):
