@@ -47,10 +47,14 @@ def fit_encoder(
     """
     samples = load_samples(responses, split, parameters["average"])
     bands = dict(parameters["features"])
-    X = [align(storage.load_features(path), samples.stimulus_ids) for path in features]
     config = class_and_arguments(parameters["encoder"], *OWN_ENCODER_KEYS)
     delays = parameters["encoder"].get("delays")
     components = [entry.get("pca") for entry in bands.values()]
+    if delays and samples.recording is None:
+        raise DataError("study key encoders.delays: delays need a 'run' column in the samples table: add it.")
+    # A delay counts recorded rows: those that were lost or are unused show their stimuli as well.
+    shown = samples.recording.stimulus_ids if delays and samples.recording else samples.stimulus_ids
+    X = [align(storage.load_features(path), shown) for path in features]
     folds = list(samples.split.folds())
     joint = len(bands) > 1
 
@@ -99,13 +103,12 @@ def _fit(
     components: list[int | None],
     delays: list[int] | None,
 ) -> tuple[Any, list[np.ndarray], list[Any]]:
-    """Reduce, delay and fit on the rows ``train``; returns encoder, designs of all rows, and reductions."""
-    designs, reductions = _reduce(X, train, components)
-    if delays:
-        if samples.run is None:
-            raise DataError("study key encoders.delays: delays need a 'run' column in the samples table: add it.")
+    """Reduce, delay and fit on the samples ``train``; returns encoder, designs of all samples, and reductions."""
+    recording = samples.recording if delays else None
+    designs, reductions = _reduce(X, train if recording is None else recording.kept[train], components)
+    if delays and recording is not None:
         delayer = Delayer(delays)
-        designs = [delayer.transform(design, samples.run) for design in designs]
+        designs = [delayer.transform(design, recording.run)[recording.kept] for design in designs]
     encoder = encoders.build(config[0], **config[1])
     learned = [design[train] for design in designs]
     encoder.fit(learned if _takes_bands(encoder) else learned[0], samples.Y[train], groups=samples.split.group[train])

@@ -19,13 +19,22 @@ from pipelines.study import class_and_arguments
 
 
 @dataclass(frozen=True)
+class Recording:
+    """Every row that was recorded, lost ones too: a delay counts them. ``kept``: which of them are samples."""
+
+    stimulus_ids: np.ndarray
+    run: np.ndarray
+    kept: np.ndarray
+
+
+@dataclass(frozen=True)
 class Samples:
     """Rows that encoders see: Y (n_samples, n_targets), and what belongs to each row."""
 
     Y: np.ndarray
     stimulus_ids: np.ndarray
     split: Split
-    run: np.ndarray | None
+    recording: Recording | None
     n_repetitions: np.ndarray
     space: Space
     units: str
@@ -66,15 +75,15 @@ def load_samples(responses: Path, split: Path, average: bool) -> Samples:
         raise DataError(f"{split} and {responses} list different samples: delete both and run again.")
     kept = np.isfinite(measured.values).any(axis=1) & (table["test_fold"] != UNUSED).to_numpy()
     Y, ids, table = measured.values[kept], measured.stimulus_ids[kept], table[kept]
-    run = None
+    recording = None
     if measured.samples is not None and "run" in measured.samples:
-        run = measured.samples["run"].to_numpy()[kept]
+        recording = Recording(measured.stimulus_ids, measured.samples["run"].to_numpy(), np.flatnonzero(kept))
     n_repetitions = np.ones(len(ids), int)
     if average:
         refuse_mixing(ids, table["test_fold"].to_numpy(), str(split))
         Y, ids, n_repetitions = average_repetitions(Y, ids)
-        table, run = table.drop_duplicates("stimulus_id"), None
-    return Samples(Y, ids, from_table(table), run, n_repetitions, measured.space, measured.units)
+        table, recording = table.drop_duplicates("stimulus_id"), None
+    return Samples(Y, ids, from_table(table), recording, n_repetitions, measured.space, measured.units)
 
 
 def make_split(

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from brainenc import encoders
 from brainenc.core import storage
 from brainenc.core.align import align
-from brainenc.core.types import DataError
+from brainenc.core.spaces import ParcelSpace
+from brainenc.core.types import DataError, Features, Responses
+from brainenc.encoders.delay import Delayer
 from brainenc.features.reduction import PrincipalComponents
+from brainenc.stats import metrics, splits
+from pipelines.fit_encoder import fit_encoder
 from pipelines.samples import load_samples
 from tests.pipelines.conftest import BROKEN, DEAD
 from tests.pipelines.toy_steps import changed_responses, fit, folder_of, model_of, same_arrays, score
@@ -141,3 +146,30 @@ def test_delays_without_runs_are_refused(toy, tmp_path):
     parameters = {"encoder": {**toy.study.config["encoders"]["ridge"], "delays": [1, 2]}}
     with pytest.raises(DataError, match="delays need a 'run' column"):
         fit(toy, "ridge/a", tmp_path, parameters=parameters)
+
+
+def test_delays_count_lost_volumes(tmp_path):
+    """A response follows its stimulus by two volumes, whether or not the volumes between them were measured."""
+    generator = np.random.default_rng(0)
+    n_samples, run = 300, np.repeat(np.arange(3), 100)
+    ids = np.array([f"t{i:03d}" for i in range(n_samples)], object)
+    X, weights = generator.normal(size=(n_samples, 2)).astype(np.float32), generator.normal(size=(2, 3))
+    Y = 0.1 * generator.normal(size=(n_samples, 3))
+    late = np.flatnonzero(np.arange(n_samples) % 100 >= 2)
+    Y[late] += X[late - 2] @ weights
+    Y[generator.permutation(n_samples)[:60]] = np.nan
+    space = ParcelSpace(("a", "b", "c"))
+    responses = Responses(Y.astype(np.float32), ids, space, "z", pd.DataFrame({"run": run}), tr=2.0)
+    storage.save_responses(tmp_path / "responses.h5", responses)
+    storage.write_table(tmp_path / "split.tsv", splits.by_run(run, ids).to_table(ids), index=False)
+    storage.save_features(tmp_path / "a.h5", Features(X, ids, "a"))
+    encoder = {"class": "ridge", "n_alphas": 5, "device": "numpy", "delays": [1, 2]}
+    parameters = {"encoder": encoder, "features": {"a": {}}, "average": False, "seed": 0}
+    files = [tmp_path / name for name in ("encoder", "card", "predictions")]
+    fit_encoder(tmp_path / "responses.h5", tmp_path / "split.tsv", [tmp_path / "a.h5"], parameters, *files)
+    samples = load_samples(tmp_path / "responses.h5", tmp_path / "split.tsv", average=False)
+    Y_hat = storage.load_arrays(files[2])["Y_hat"]
+    assert metrics.by_fold(metrics.correlation, samples.Y, Y_hat, samples.fold).min() > 0.95
+    # The broken twin, delays among the volumes that are left, does not get there.
+    left = Delayer([2]).transform(align(Features(X, ids, "a"), samples.stimulus_ids), run[samples.recording.kept])
+    assert metrics.correlation(samples.Y, left @ weights).max() < 0.9
