@@ -1,6 +1,6 @@
 """Receptive fields read from an encoder: where on the picture a target takes its information from.
 
-    A(cell) = sum over filters of |w| sd(x),    centre = sum A+ position / sum A+,    A+ = A above half its peak
+    A(cell) = sum over filters of max(w sd(x), 0),    centre = sum A+ position / sum A+,    A+ = A above half its peak
 
 for features on a grid of cells (`brainenc.features.gabor`): the weight map of St-Yves & Naselaris 2018
 (doi:10.1016/j.neuroimage.2017.06.035), read from ridge coefficients instead of fitted.
