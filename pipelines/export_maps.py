@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainenc.core import storage
+from brainenc.core.spaces import ParcelSpace, SensorSpace, Space
 from brainenc.core.types import TargetMap
 from brainenc.surfaces import export
 
@@ -94,5 +95,14 @@ def _export(
     else:
         import pandas as pd
 
-        table = pd.DataFrame({"target": np.arange(space.n_targets), target_map.quantity: target_map.values})
+        table = pd.DataFrame({"target": _labels(space), target_map.quantity: target_map.values})
         storage.write_table(output / export.bids_name(entities, "statmap", ".tsv"), table, index=False)
+
+
+def _labels(space: Space) -> list[str]:
+    """What each target is called: a parcel's name; a sensor's name and its time in seconds."""
+    if isinstance(space, ParcelSpace):
+        return list(space.names)
+    assert isinstance(space, SensorSpace)
+    rows, columns = np.unravel_index(space.positions, space.frame)
+    return [f"{space.names[row]} {space.times[column]:g} s" for row, column in zip(rows, columns, strict=True)]

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from brainenc.core import storage
+from brainenc.core.spaces import SensorSpace
+from brainenc.core.types import TargetMap
+from pipelines.export_maps import export_maps
 from pipelines.study import resolve_study
 from tests.pipelines.conftest import BROKEN, DEAD, N_TARGETS, run_steps, toy_config, write_toy
 from tests.pipelines.toy_steps import folder_of, values_of
@@ -118,6 +121,25 @@ def test_parcels_are_a_table(toy):
     )
     scores = values_of(folder_of(toy, "ridge/a") / "scores.h5")["correlation"]
     np.testing.assert_allclose(table["correlation"], scores, rtol=1e-6)
+    assert list(table["target"]) == list(storage.load_maps(toy.subject / "ceiling.h5")["ncsnr"].space.names)
+
+
+def test_sensors_are_named_with_their_time(tmp_path):
+    space = SensorSpace(("Oz", "Pz"), np.array([0.0, 0.1, 0.2])).select(
+        np.array([True, False, True, False, True, True])
+    )
+    maps = {
+        name: TargetMap(np.arange(4.0), space, name)
+        for name in ("ceiling_correlation", "correlation", "r2", "normalised_correlation", "q_value")
+    }
+    made = {"versions": {"brainenc": "0"}, "parameters": {"rows_used": "test", "n_repetitions": 1}, "inputs": {}}
+    storage.save_maps(tmp_path / "maps.h5", maps, made)
+    storage.write_json(tmp_path / "card.json", {"diagnostics": {}, "folds": [], "provenance": made})
+    parameters = {"models": ["ridge/a"], "study": "toy", "task": "x", "cifti": False}
+    maps_file, card = tmp_path / "maps.h5", tmp_path / "card.json"
+    export_maps("01", maps_file, [maps_file], [card], parameters, tmp_path / "out")
+    table = storage.read_table(tmp_path / "out" / "sub-01_task-x_stat-r2_desc-ridgeA_statmap.tsv")
+    assert list(table["target"]) == ["Oz 0 s", "Oz 0.2 s", "Pz 0.1 s", "Pz 0.2 s"]
 
 
 @pytest.mark.slow
