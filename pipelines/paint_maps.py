@@ -82,7 +82,7 @@ def _pictures(
     if has_ceiling:
         yield Picture("ceiling", limit, "noise ceiling", "Highest correlation that noise allows.", vmax=1)
     finite = [np.nanpercentile(maps["correlation"].values, 99.5) for maps in scored.values()]
-    top = float(np.ceil(np.nanmax(finite) * 10) / 10)
+    top = max(0.1, float(np.ceil(np.nanmax(finite) * 10) / 10))  # where every score is negative there is a scale too
     for label, maps in scored.items():
         name = label.replace("/", "_")
         caption = f"Correlation of predicted and measured held-out responses, model {label}."

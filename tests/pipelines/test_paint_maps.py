@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,11 @@ def test_without_a_ceiling_nothing_is_normalised(toy, pictures):
     names = set(pictures(empty))
     assert "ceiling" not in names
     assert not any(name.endswith(("_reliability", "_normalised")) for name in names)
+
+
+def test_where_every_score_is_negative_or_undefined_there_is_still_a_scale(toy):
+    best = storage.load_maps(toy.subject / "ceiling.h5")
+    maps = storage.load_maps(folder_of(toy, "ridge/a") / "scores.h5")
+    for values in (np.full(24, -0.05), np.full(24, np.nan)):
+        below = {name: replace(target_map, values=values) for name, target_map in maps.items()}
+        assert all(picture.vmax > picture.vmin for picture in _pictures(best, {"ridge/a": below}, {}, {}))
