@@ -81,7 +81,7 @@ def test_every_study_plans_its_jobs(study, profile, tmp_path):
 
 def test_the_demo_is_what_runs_without_a_study(tmp_path):
     copied(tmp_path)
-    planned = snakemake("--cores", "1", "--dry-run", cwd=tmp_path)
+    planned = snakemake("--cores", "1", "--dry-run", "--workflow-profile", "none", cwd=tmp_path)
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert "results/demo/report.html" in planned.stdout
 
@@ -97,7 +97,7 @@ def test_brainenc_run_plans_the_same_as_snakemake(toy_study, tmp_path):
 
 def test_a_study_is_never_merged_with_the_demo(toy_study, tmp_path):
     study = toy_study(comparisons=None, statistics=None, export=None)
-    planned = dry_run(study, tmp_path, "--printshellcmds")
+    planned = dry_run(study, tmp_path, "--workflow-profile", "none", "--printshellcmds")
     assert planned.returncode == 0, planned.stdout + planned.stderr
     command = next(line for line in planned.stdout.splitlines() if "summarise_regions --threads" in line)
     assert '"comparisons": []' in command and '"n_permutations": 1000' in command
