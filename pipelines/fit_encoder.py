@@ -47,7 +47,11 @@ def fit_encoder(
     """
     samples = load_samples(responses, split, parameters["average"])
     bands = dict(parameters["features"])
-    config = class_and_arguments(parameters["encoder"], *OWN_ENCODER_KEYS)
+    kind, arguments = class_and_arguments(parameters["encoder"], *OWN_ENCODER_KEYS)
+    if len((arguments.get("gammas") or [[]])[0]) not in (0, len(bands)):
+        # A joint model without one band: the weights given for all bands say nothing of those that are left.
+        arguments = {key: value for key, value in arguments.items() if key != "gammas"}
+    config = (kind, arguments)
     delays = parameters["encoder"].get("delays")
     components = [entry.get("pca") for entry in bands.values()]
     if delays and samples.recording is None:

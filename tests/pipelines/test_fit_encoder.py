@@ -173,3 +173,10 @@ def test_delays_count_lost_volumes(tmp_path):
     # The broken twin, delays among the volumes that are left, does not get there.
     left = Delayer([2]).transform(align(Features(X, ids, "a"), samples.stimulus_ids), run[samples.recording.kept])
     assert metrics.correlation(samples.Y, left @ weights).max() < 0.9
+
+
+def test_reduced_models_of_given_band_weights_choose_their_own(toy, tmp_path) -> None:
+    """Weights for two bands mean nothing to the model that lacks one of them, which is fitted all the same."""
+    encoder = {**toy.study.config["encoders"]["banded"], "gammas": [[0.5, 0.5], [0.9, 0.1]]}
+    made = fit(toy, "banded/a", tmp_path, parameters={"encoder": encoder})
+    assert "gammas" not in storage.read_json(made.card)["encoder"]
