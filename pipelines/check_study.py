@@ -114,9 +114,9 @@ def _check_samples(config: dict[str, Any], subject: str, table: pd.DataFrame, sa
 
 
 def _check_mesh(wanted: Any) -> None:
-    if isinstance(wanted, str):
+    if isinstance(wanted, str) and wanted != "auto":
         _named("surface.mesh", load_mesh, wanted)
-    elif wanted is not None:
+    elif isinstance(wanted, dict):
         _named("surface.mesh", read_mesh, **wanted)
 
 

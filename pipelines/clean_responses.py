@@ -35,9 +35,8 @@ def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], ou
         raise DataError(f"{responses}: every target is dead or holds NaN outside empty samples: export them again.")
     values, source = measured.values, {}
     if parameters["within"] is not None and (parameters["zscore"] or parameters["detrend"] is not None):
-        time = None
-        if measured.samples is not None and "time" in measured.samples:
-            time = measured.samples["time"].to_numpy()
+        given = [name for name in ("time", "onset") if measured.samples is not None and name in measured.samples]
+        time = measured.samples[given[0]].to_numpy() if given else None
         values, report = cleaning.clean_sessions(
             measured.values,
             measured.column(parameters["within"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,9 @@ def fit_encoder(
     for name, reduction in zip(bands, reductions, strict=True):
         if reduction is not None:
             state |= {f"pca:{name}:{key}": value for key, value in reduction.state().items()}
-    storage.save_arrays(output, state)
-    storage.save_arrays(predictions, held_out)
+    made = record("fit_encoder", parameters, inputs, parameters["seed"])
+    storage.save_arrays(output, state, {"provenance": json.dumps(storage.plain(made))})
+    storage.save_arrays(predictions, held_out, {"provenance": json.dumps(storage.plain(made))})
     storage.write_json(
         card,
         {
@@ -94,7 +96,7 @@ def fit_encoder(
             "folds": [{"train": len(a), "test": len(b)} for a, b in folds],
             "state_of": "all samples, after cross-validation" if len(folds) > 1 else "the training samples",
             "diagnostics": _diagnostics(encoder),
-            "provenance": record("fit_encoder", parameters, inputs, parameters["seed"]),
+            "provenance": made,
         },
     )
 

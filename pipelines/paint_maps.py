@@ -47,7 +47,8 @@ def paint_maps(
     scores, partitions : list of Path
         Of the models and of the joint models, in the order of ``parameters``.
     parameters : dict
-        ``mesh``: ``fsaverage5`` or files of a mesh; ``formats``; ``models``, ``joint_models``: labels; ``floor``.
+        ``mesh``: ``auto``, ``fsaverage5`` or files of a mesh; ``formats``; ``models``, ``joint_models``:
+        labels; ``floor``.
     output : Path
         Folder of pictures and their list ``figures.json``.
     """
@@ -112,9 +113,12 @@ def _pictures(
 
 
 def _mesh(wanted: Any, example: TargetMap) -> Any:
-    """The mesh to paint on; None where targets have no place on cortex."""
-    if example.space.kind in ("sensor", "parcel") or wanted is None:
+    """The mesh to paint on; None where targets have no place on cortex, or none that is known."""
+    space = example.space
+    if space.kind in ("sensor", "parcel") or wanted is None:
         return None
+    if wanted == "auto":
+        return mesh.load_mesh("fsaverage5") if getattr(space, "mesh", None) == "fsaverage5" else None
     return mesh.load_mesh(wanted) if isinstance(wanted, str) else mesh.read_mesh(**wanted)
 
 

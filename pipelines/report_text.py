@@ -38,15 +38,12 @@ def verdict(
         means = whole[["correlation", "normalised", "significant"]].mean()
         # Without any score (predictions that do not vary) no model is best: the first stands there, with a dash.
         best = means["correlation"].fillna(-math.inf).idxmax()
+        score, share = (float(means.loc[best, name]) for name in ("normalised", "significant"))
+        rate = f"FDR {study.config['statistics']['fdr']:g}"
         strip += [
-            _item("best model", best, "good", "highest mean correlation over all targets"),
-            _item("normalised score", number(means.loc[best, "normalised"]), "good", "r / ceiling, reliable targets"),
-            _item(
-                "significant targets",
-                percent(means.loc[best, "significant"]),
-                "good",
-                f"FDR {study.config['statistics']['fdr']:g}",
-            ),
+            _item("best model", best, "good", "highest mean correlation on the test samples, over all targets"),
+            _item("normalised score", number(score), "warn" if score <= 0 else "good", "r / ceiling, reliable targets"),
+            _item("significant targets", percent(share), "good" if share > 0 else "warn", rate),
         ]
     if diagnostics:
         edge = _worst([row[key] for row in diagnostics for key in ("lower", "upper_predictive")])

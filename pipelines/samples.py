@@ -56,7 +56,11 @@ class Samples:
         nothing to do with the responses significant too often. None: every row is a unit.
         """
         if n_neighbours > 1:
-            return self.tested // n_neighbours
+            blocks = self.tested // n_neighbours
+            if self.recording is None:
+                return blocks
+            run = pd.factorize(self.recording.run[self.recording.kept[self.tested]])[0]
+            return run * (blocks.max() + 1) + blocks  # a block never crosses a run
         shown = pd.Series(self.stimulus_ids[self.tested]).groupby(self.fold)
         repeated = (shown.nunique() < shown.size()).any() and (shown.nunique() > 1).all()
         return self.stimulus_ids[self.tested] if repeated else None
@@ -74,7 +78,7 @@ def load_samples(responses: Path, split: Path, average: bool) -> Samples:
     if list(table["stimulus_id"]) != list(measured.stimulus_ids):
         raise DataError(f"{split} and {responses} list different samples: delete both and run again.")
     kept = np.isfinite(measured.values).any(axis=1) & (table["test_fold"] != UNUSED).to_numpy()
-    Y, ids, table = measured.values[kept], measured.stimulus_ids[kept], table[kept]
+    Y, ids, table = measured.values[kept], measured.stimulus_ids[kept], table[kept].copy()
     recording = None
     if measured.samples is not None and "run" in measured.samples:
         recording = Recording(measured.stimulus_ids, measured.samples["run"].to_numpy(), np.flatnonzero(kept))
@@ -82,6 +86,9 @@ def load_samples(responses: Path, split: Path, average: bool) -> Samples:
     if average:
         refuse_mixing(ids, table["test_fold"].to_numpy(), str(split))
         Y, ids, n_repetitions = average_repetitions(Y, ids)
+        # A stimulus is dropped from a fold if any of its repetitions is.
+        dropped = [name for name in table if name.startswith("dropped_")]
+        table[dropped] = table.groupby("stimulus_id")[dropped].transform("max") if dropped else table[dropped]
         table, recording = table.drop_duplicates("stimulus_id"), None
     return Samples(Y, ids, from_table(table), recording, n_repetitions, measured.space, measured.units)
 
@@ -104,7 +111,7 @@ def make_split(
     """
     kind, arguments = class_and_arguments(parameters)
     if kind == "column":
-        split = splits.by_column(table, ids, **arguments)
+        split = _grouped_by_run(splits.by_column(table, ids, **arguments), ids, run)
     elif kind == "stimulus":
         split = splits.by_stimulus(contents, **arguments)
     elif run is None:
@@ -114,7 +121,24 @@ def make_split(
     if not split.stimuli_recur:
         split = _without_copies(split, contents)
         splits.check_split(split, ids, contents=contents)
+    for k, (train, test) in enumerate(split.folds()):
+        if len(np.unique(split.group[train])) < 2:
+            raise DataError(
+                f"fold {k} trains on a single {'run' if kind == 'run' else 'stimulus'}, but penalties are chosen by "
+                "leaving some out of training: have at least three, or name finer runs in the samples table."
+            )
+        if len(test) < 3:
+            raise DataError(f"fold {k} tests {len(test)} samples, but a correlation needs three: use fewer folds.")
     return split
+
+
+def _grouped_by_run(split: Split, ids: np.ndarray, run: np.ndarray | None) -> Split:
+    """Runs as inner groups, where every stimulus keeps to one run: neighbours in time share noise."""
+    if run is None or pd.Series(run).groupby(np.asarray(ids, str)).nunique().max() > 1:
+        return split
+    grouped = replace(split, group=pd.factorize(np.asarray(run))[0].astype(np.int64))
+    enough = all(len(np.unique(grouped.group[train])) > 1 for train, _ in grouped.folds())
+    return grouped if enough else split
 
 
 def refuse_mixing(ids: np.ndarray, test_fold: np.ndarray, owner: str) -> None:

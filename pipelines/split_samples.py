@@ -23,10 +23,9 @@ def split_samples(stimuli: Path, responses: Path, parameters: dict[str, Any], ou
         TSV with one row per sample: stimulus_id, test_fold, group, and dropped_k where fold k purges.
     """
     table = storage.load_stimuli(stimuli).table
-    measured = storage.load_responses(responses)
-    ids = measured.stimulus_ids
+    ids, samples = storage.load_sample_table(responses)
     rows = rows_of(ids, table.index.to_numpy(object), f"stimulus table {stimuli}")
     contents = table["content"].to_numpy(object)[rows]
-    run = None if measured.samples is None else measured.samples.get("run")
+    run = None if samples is None else samples.get("run")
     split = make_split(parameters, table, ids, contents, None if run is None else run.to_numpy())
     storage.write_table(output, split.to_table(ids), index=False)

@@ -74,9 +74,6 @@ class Study:
         by_label = {model.label: model for model in self.models}
         return [(by_label[a], by_label[b]) for a, b in self.config["comparisons"]]
 
-    def features_config(self, model: Model) -> dict[str, Any]:
-        return {name: self.config["features"][name] for name in model.features}
-
     def _asked(self) -> Iterator[Model]:
         for name, encoder in self.config["encoders"].items():
             spaces = tuple(encoder.get("features", self.config["features"]))
@@ -216,6 +213,11 @@ def _check_names(study: Study) -> None:
             raise DataError(
                 f"study key encoders.{name}.delays: delays need a time series, but responses.average is true, "
                 "which merges samples: set responses.average to false."
+            )
+        if encoder.get("delays") and config["statistics"]["block"] == 1:
+            raise DataError(
+                f"study key statistics.block: got 1, but encoders.{name}.delays says that rows are a time series, "
+                "whose neighbours share noise: set it to the samples of 20 seconds or more, such as 10."
             )
     labels = {model.label for model in study.models}
     for pair in config["comparisons"]:

@@ -15,7 +15,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Pages of pipelines/ that several steps or the command line share; all others are steps.
-SHARED = {"__init__", "cli", "study", "study_keys", "study_verbs", "samples", "report_charts", "report_text"}
+SHARED = {
+    "__init__",
+    "fingerprints",
+    "cli",
+    "study",
+    "study_keys",
+    "study_verbs",
+    "samples",
+    "report_charts",
+    "report_text",
+}
 LONGEST = 320
 
 Check = Callable[[Path], list[str]]

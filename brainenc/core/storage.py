@@ -219,6 +219,13 @@ def load_responses(path: Path | str) -> Responses:
         return Responses(values, ids, layout.read_space(file), str(file.attrs["units"]), samples, tr)
 
 
+def load_sample_table(path: Path | str) -> tuple[np.ndarray, pd.DataFrame | None]:
+    """Stimulus ids and samples table of responses, without their values."""
+    with layout.open_file(path, "responses") as file:
+        samples = layout.read_columns(file["samples"], len(file["values"])) if "samples" in file else None
+        return layout.texts(file["stimulus_ids"]), samples
+
+
 def save_maps(path: Path | str, maps: Mapping[str, TargetMap], provenance: Mapping[str, Any] | None = None) -> None:
     """Write named maps of one space."""
     spaces = [target_map.space for target_map in maps.values()]

@@ -243,6 +243,30 @@ def delays_with_averaging(config, root):
 def delays_without_runs(config, root):
     config["encoders"]["ridge"]["delays"] = [1, 2]
     config["responses"]["average"] = False
+    config["statistics"]["block"] = 10
+
+
+@case("statistics.block", "encoders.ridge.delays", "set it")
+def time_series_whose_rows_are_permuted_singly(config, root):
+    config["encoders"]["ridge"]["delays"] = [1, 2]
+    config["responses"]["average"] = False
+
+
+@case("split (subject 01)", "single run", "at least three")
+def two_runs_of_which_one_is_left_out(config, root):
+    samples = pd.read_csv(root / "sub-01_samples.tsv", sep="\t")
+    samples["run"] = (samples["stimulus_id"] > "s030").astype(int)
+    samples.to_csv(root / "sub-01_samples.tsv", sep="\t", index=False)
+    config["split"] = {"class": "run"}
+
+
+@case("split (subject 01)", "tests 2 samples", "fewer folds")
+def folds_of_two_samples(config, root):
+    kept = pd.read_csv(root / "sub-01_samples.tsv", sep="\t").iloc[:20]
+    kept["stimulus_id"] = [f"s{i:03d}" for i in range(20)]
+    kept.to_csv(root / "sub-01_samples.tsv", sep="\t", index=False)
+    np.save(root / "sub-01_responses.npy", np.load(root / "sub-01_responses.npy")[:20])
+    config["split"] = {"class": "stimulus", "n_folds": 10}
 
 
 @case("surface.mesh", "'fsaverag5'", "fsaverage5")

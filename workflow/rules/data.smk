@@ -39,6 +39,7 @@ rule prepare_stimuli:
         runtime=60,
     params:
         parameters=as_json(**STUDY.config["dataset"]),
+        files=data_fingerprint(STUDY.config["dataset"]),
     shell:
         "brainenc prepare_stimuli --parameters {params.parameters:q} --output {output:q} 2> {log:q}"
 
@@ -60,6 +61,9 @@ rule prepare_responses:
         runtime=120,
     params:
         parameters=as_json(**STUDY.config["dataset"]),
+        files=lambda wildcards: data_fingerprint(
+            STUDY.config["dataset"], wildcards.subject
+        ),
     shell:
         "brainenc prepare_responses --threads {threads} --parameters {params.parameters:q} "
         "--subject {wildcards.subject} --output {output.responses:q} --regions {output.regions:q} 2> {log:q}"
@@ -103,7 +107,7 @@ rule clean_responses:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, 6),
         runtime=60,
     params:
         parameters=as_json(**STUDY.config["responses"]),
@@ -126,7 +130,7 @@ rule estimate_ceiling:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, 6),
         runtime=60,
     params:
         parameters=as_json(
@@ -156,6 +160,9 @@ rule extract_features:
         gpu=STUDY.config["resources"]["gpu"],
     params:
         parameters=feature_parameters,
+        files=lambda wildcards: entry_fingerprint(
+            STUDY.config["features"][wildcards.features]
+        ),
     shell:
         "brainenc extract_features --threads {threads} --stimuli {input.stimuli:q} --name {wildcards.features} "
         "--parameters {params.parameters:q} --output {output:q} 2> {log:q}"

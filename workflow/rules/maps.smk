@@ -20,6 +20,7 @@ rule paint_maps:
         mem_mb=3000,
         runtime=30,
     params:
+        files=entry_fingerprint(STUDY.config["surface"]),
         parameters=as_json(
             **STUDY.config["surface"],
             models=[model.label for model in STUDY.models],

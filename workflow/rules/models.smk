@@ -19,7 +19,7 @@ rule fit_encoder:
         ENVIRONMENT
     threads: STUDY.config["resources"]["threads"]
     resources:
-        mem_mb=8000,
+        mem_mb=memory(8000, 8),
         runtime=480,
         gpu=STUDY.config["resources"]["gpu"],
     params:
@@ -46,7 +46,7 @@ rule score_encoder:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, 6),
         runtime=120,
     params:
         parameters=as_json(
@@ -78,7 +78,7 @@ rule partition_variance:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, 6),
         runtime=60,
     params:
         parameters=band_parameters,
@@ -107,7 +107,7 @@ rule summarise_regions:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, 4),
         runtime=60,
     params:
         parameters=as_json(
@@ -145,7 +145,7 @@ rule check_recovery:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000, 4),
         runtime=30,
     params:
         models=subject_models(""),

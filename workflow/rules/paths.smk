@@ -5,6 +5,7 @@ from snakemake.exceptions import WorkflowError
 
 from brainenc.core.types import DataError
 from pipelines import page
+from pipelines.fingerprints import data_fingerprint, entry_fingerprint
 from pipelines.study import resolve_study
 
 try:
@@ -34,6 +35,11 @@ def as_json(**slice_of_config):
     A function, since Snakemake would read a {pattern} in a plain string as a wildcard.
     """
     return lambda wildcards: json.dumps(slice_of_config, sort_keys=True)
+
+
+def memory(least, factor):
+    """Megabytes of a job: so many times its inputs, and no less than ``least``."""
+    return lambda wildcards, input: max(least, int(factor * input.size_mb) + 1000)
 
 
 def subject_models(filename, models=MODELS):
