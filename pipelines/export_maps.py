@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from brainenc.core import storage
 from brainenc.core.spaces import ParcelSpace, SensorSpace, Space
 from brainenc.core.types import TargetMap
 from brainenc.surfaces import export
+from pipelines.study import compact_label
 
 STATISTICS = {"correlation": "correlation", "r2": "r2", "normalised_correlation": "normalised", "q_value": "q"}
 
@@ -60,7 +60,7 @@ def export_maps(
                 "Sources": [f"{name}: {entry['sha256']}" for name, entry in facts["provenance"]["inputs"].items()],
                 "Provenance": storage.read_provenance(path),
             }
-            description = _camel_case(label)
+            description = compact_label(label)
             names = {**entities, "stat": statistic, "desc": description}
             _export(target_map, names, sidecar, output, parameters["cifti"])
 
@@ -69,12 +69,6 @@ def _ceiling_method(made: dict[str, Any]) -> str:
     """Which repetitions the ceiling comes from, and what it bounds."""
     used = made["parameters"]
     return f"repetitions of {used['rows_used']} samples; bounds averages of {used['n_repetitions']:g} repetitions"
-
-
-def _camel_case(label: str) -> str:
-    """``banded/energy+scene`` as ``bandedEnergyScene``: BIDS allows letters and digits only."""
-    first, *rest = re.findall(r"[A-Za-z0-9]+", label)
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def _export(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -81,6 +82,12 @@ class Study:
                 yield Model(name, spaces)
             else:
                 yield from (Model(name, (space,)) for space in spaces)
+
+
+def compact_label(label: str) -> str:
+    """``banded/energy+scene`` as ``bandedEnergyScene``: BIDS names allow letters and digits only."""
+    first, *rest = re.findall(r"[A-Za-z0-9]+", label)
+    return first + "".join(word[0].upper() + word[1:] for word in rest)
 
 
 def class_and_arguments(entry: dict[str, Any], *own: str) -> tuple[str, dict[str, Any]]:
@@ -220,6 +227,20 @@ def _check_names(study: Study) -> None:
                 "whose neighbours share noise: set it to the samples of 20 seconds or more, such as 10."
             )
     labels = {model.label for model in study.models}
+    compact: dict[str, str] = {}
+    for label in sorted(labels):
+        other = compact.setdefault(compact_label(label), label)
+        if other != label:
+            raise DataError(
+                f"study key encoders: models {other!r} and {label!r} would both be exported as "
+                f"{compact_label(label)!r}: rename an encoder or a feature space."
+            )
+    split = config["split"]
+    if config["ceiling"]["rows"] == "train" and (split["class"] == "run" or split.get("n_folds")):
+        raise DataError(
+            "study key ceiling.rows: got 'train', but a cross-validation tests every sample, so none only trains: "
+            "use 'auto' or 'all'."
+        )
     for pair in config["comparisons"]:
         for label in pair:
             if label not in labels:

@@ -58,7 +58,8 @@ def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
         return status
     if before is not None and report.stat().st_mtime_ns == before:
         print(f"\nNothing to do: study {study.config['study']!r} is complete and up to date.")
-    print(f"\nReport: {report.resolve()}")
+    if report.exists():
+        print(f"\nReport: {report.resolve()}")
     return 0
 
 

@@ -17,6 +17,7 @@ COLUMNS = [
     "model",
     "region",
     "n_targets",
+    "n_undefined",
     "correlation",
     "lower",
     "upper",
@@ -93,12 +94,13 @@ def summarise_regions(
 def _row(mask: np.ndarray, maps: dict, best: dict, interval: pd.Series, parameters: dict[str, Any]) -> dict[str, Any]:
     """One region of one model; the normalised score is a ratio of means over targets above the ceiling floor."""
     limit = best["ceiling_r2"].values
-    reliable = mask & (limit > parameters["floor"])
+    reliable = mask & (limit > parameters["floor"]) & np.isfinite(maps["correlation"])
     normalised = np.nan
     if reliable.any():
-        normalised = np.nanmean(maps["correlation"][reliable]) / np.mean(best["ceiling_correlation"].values[reliable])
+        normalised = np.mean(maps["correlation"][reliable]) / np.mean(best["ceiling_correlation"].values[reliable])
     return {
         "n_targets": int(mask.sum()),
+        "n_undefined": int(interval["n_undefined"]),
         "correlation": interval["mean"],
         "lower": interval["lower"],
         "upper": interval["upper"],

@@ -195,7 +195,10 @@ def _resources(folder: Path) -> list[dict[str, Any]]:
     """Wall time and peak memory by step, from Snakemake's benchmark files."""
     rows = []
     for path in sorted(folder.rglob("*.tsv")):
-        row = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
+        table = pd.read_csv(path, sep="\t", na_values="-") if path.stat().st_size else pd.DataFrame()
+        if table.empty:
+            continue
+        row = table.iloc[0]
         step = path.stem if path.parent == folder else path.parent.name
         rows.append({"step": step, "seconds": float(row["s"]), "memory": float(row.get("max_rss", float("nan")))})
     if not rows:

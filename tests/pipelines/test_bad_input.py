@@ -260,6 +260,12 @@ def two_runs_of_which_one_is_left_out(config, root):
     config["split"] = {"class": "run"}
 
 
+@case("ceiling.rows", "'train'", "'auto'")
+def a_ceiling_from_training_samples_that_do_not_exist(config, root):
+    config["split"] = {"class": "stimulus", "n_folds": 5}
+    config["ceiling"] = {"rows": "train"}
+
+
 @case("split (subject 01)", "tests 2 samples", "fewer folds")
 def folds_of_two_samples(config, root):
     kept = pd.read_csv(root / "sub-01_samples.tsv", sep="\t").iloc[:20]
@@ -651,3 +657,14 @@ def test_constants_speak_of_the_toy(tmp_path):
     write_toy(tmp_path / "data")
     assert np.load(tmp_path / "data" / RESPONSES).shape == (ROWS, N_TARGETS)
     shutil.rmtree(tmp_path / "data")
+
+
+def test_models_whose_exports_would_share_a_name_are_refused(tmp_path, capsys):
+    write_toy(tmp_path / "data")
+    config = toy_config(tmp_path / "data", tmp_path / "results")
+    config["encoders"] = {"ridge-a": {"class": "ridge", "features": ["b"]}, "ridge": {"class": "ridge"}}
+    config["features"]["a-b"] = dict(config["features"]["a"])
+    config["comparisons"] = []
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    assert main(["check", str(tmp_path / "study.yaml")]) == 1
+    assert "ridgeAB" in capsys.readouterr().err
