@@ -10,6 +10,11 @@ import yaml
 
 from pipelines.study import Study
 
+_SOLVERS = {
+    "exact": "scores of all penalties from one factorisation per fold, exact to rounding",
+    "himalaya": "himalaya; Dupré la Tour et al. 2022, doi:10.1016/j.neuroimage.2022.119728",
+}
+
 
 def number(value: Any, digits: int = 2) -> str:
     """A number as text; a dash where there is none."""
@@ -178,7 +183,7 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
         }.get(entry["class"], entry["class"])
         sentences.append(
             f"Encoder {name}: {kind}, chosen by grouped cross-validation inside the training samples "
-            "(himalaya; Dupré la Tour et al. 2022, doi:10.1016/j.neuroimage.2022.119728)."
+            f"({_SOLVERS[entry.get('solver', 'himalaya')]})."
         )
     block = statistics["block"]
     unit = "test stimuli within a fold" if block <= 1 else f"blocks of {block} neighbouring test samples within a fold"

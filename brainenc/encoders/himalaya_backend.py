@@ -113,13 +113,13 @@ def search(
     best: Choice | None = None
     for index, gamma in enumerate(gammas):
         curve = _mean_curve(design, gamma, Y, folds, alphas, cv_score, n_targets_batch, backend)
-        choice = _choose(curve, alphas, index)
+        choice = choose(curve, alphas, index)
         best = choice if best is None else best.merged(choice)
     assert best is not None
     return best
 
 
-def _choose(curve: np.ndarray, alphas: np.ndarray, gamma: int) -> Choice:
+def choose(curve: np.ndarray, alphas: np.ndarray, gamma: int) -> Choice:
     """Take the best alpha of each column of a curve (n_alphas + 1, n_targets); the last row is the baseline."""
     scores = np.where(np.isnan(curve[:-1]), -np.inf, curve[:-1])
     best = len(alphas) - 1 - np.argmax(scores[::-1], axis=0)
@@ -205,31 +205,31 @@ def _r2(Y: Any, Y_hat: Any) -> np.ndarray:
     """Score Y (n, t), centred by the training mean, and predictions (n_alphas, n, t), which are overwritten."""
     Y_hat -= Y
     Y_hat *= Y_hat
-    error = np.concatenate([_host(Y_hat.sum(1)), _host((Y * Y).sum(0))[None]])
-    total = _host(((Y - Y.mean(0)) ** 2).sum(0))
+    error = np.concatenate([host(Y_hat.sum(1)), host((Y * Y).sum(0))[None]])
+    total = host(((Y - Y.mean(0)) ** 2).sum(0))
     with np.errstate(invalid="ignore", divide="ignore"):
         score = 1.0 - error / total
-    return _settled(score, error, total, len(Y))
+    return settled(score, error, total, len(Y))
 
 
 def _correlation(Y: Any, Y_hat: Any) -> np.ndarray:
     """As `_r2`, for Pearson's correlation; a constant prediction has correlation 0."""
     Y = Y - Y.mean(0)
     Y_hat -= Y_hat.mean(1)[:, None]
-    total, length = _host((Y * Y).sum(0)), _host((Y_hat * Y_hat).sum(1))
+    total, length = host((Y * Y).sum(0)), host((Y_hat * Y_hat).sum(1))
     Y_hat *= Y
-    product = _host(Y_hat.sum(1))
+    product = host(Y_hat.sum(1))
     with np.errstate(invalid="ignore", divide="ignore"):
         score = np.where(length > 0, product / np.sqrt(length * total), 0.0)
     score = np.where(np.isnan(product), np.nan, score)
     score, product = (np.concatenate([rows, np.zeros((1, rows.shape[1]))]) for rows in (score, product))
-    return _settled(score, product, total, len(Y))
+    return settled(score, product, total, len(Y))
 
 
 SCORES: dict[str, Callable[[Any, Any], np.ndarray]] = {"r2": _r2, "correlation": _correlation}
 
 
-def _settled(score: np.ndarray, raw: np.ndarray, total: np.ndarray, n_samples: int) -> np.ndarray:
+def settled(score: np.ndarray, raw: np.ndarray, total: np.ndarray, n_samples: int) -> np.ndarray:
     """Mark alphas that himalaya could not solve, and targets that do not vary in this fold."""
     score = np.where(np.isnan(raw), IMPOSSIBLE, score)
     score[:, total <= 1e-10 * n_samples] = np.nan
@@ -246,7 +246,7 @@ def _centred_kernel(K: np.ndarray, train: np.ndarray) -> np.ndarray:
     return K - means[:, None] - means[None, :] + means[train].mean()
 
 
-def _host(array: Any) -> np.ndarray:
+def host(array: Any) -> np.ndarray:
     return np.asarray(array if isinstance(array, np.ndarray) else array.cpu().numpy(), dtype=np.float64)
 
 

@@ -18,12 +18,13 @@ import numpy as np
 
 from brainenc.core.types import DataError
 from brainenc.encoders import alphas as grids
+from brainenc.encoders import exact
 from brainenc.encoders.design import Design, Targets, check_matrix
 from brainenc.encoders.folds import Folds, check_groups, inner_folds
 from brainenc.encoders.himalaya_backend import DEVICES, SCORES, Choice, himalaya_backend, search
 from brainenc.encoders.refit import coefficient_solver
 
-SOLVERS = {"himalaya": search}
+SOLVERS = {"exact": exact.search, "himalaya": search}
 """Name -> function that chooses alpha and band weights by cross-validation."""
 
 STATE = ("coef", "feature_mean", "feature_scale", "target_mean", "alpha", "gamma", "cv_scores", "alphas", "band_sizes")

@@ -29,7 +29,7 @@ class Ridge(LinearEncoder):
     cv_score : "r2" or "correlation", what an alpha is chosen by: computed within each fold, then averaged.
     standardise : scale features to unit variance over the training rows (they are always centred).
     extend : extend the grid once, by about three decades, beyond an edge where over 5 % of the targets at stake lie.
-    solver : "himalaya".
+    solver : "himalaya", or "exact": the scores of all penalties from one factorisation per fold (`exact`).
     device : "auto" (CUDA where there is one), "cpu", "cuda", or "numpy" (cpu without torch).
     n_targets_batch : targets predicted at a time; memory grows with ``n_alphas * n_validation * n_targets_batch``.
 

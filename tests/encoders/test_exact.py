@@ -1,0 +1,131 @@
+"""The exact search equals predicting the validation rows once per penalty, in float64, whatever the spectrum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from brainenc.encoders import exact
+from brainenc.encoders.banded import Banded
+from brainenc.encoders.design import Design
+from brainenc.encoders.himalaya_backend import himalaya_backend
+from brainenc.encoders.ridge import Ridge
+
+N_TARGETS = 40
+
+
+def orthonormal(generator: np.random.Generator, n: int, p: int) -> np.ndarray:
+    return np.linalg.qr(generator.normal(size=(n, p)))[0]
+
+
+def features(spectrum: str, seed: int = 0) -> np.ndarray:
+    """(n, p) features of a named spectrum."""
+    generator = np.random.default_rng(seed)
+    n, p = {"wide": (60, 150), "tall": (300, 12)}.get(spectrum, (120, 40))
+    X = generator.normal(size=(n, p))
+    if spectrum == "power law":
+        X = X * np.arange(1, p + 1) ** -1.5
+    elif spectrum == "steep":
+        X = X * 10.0 ** -np.linspace(0, 4, p)
+    elif spectrum == "degenerate":
+        X = orthonormal(generator, n, p)
+    elif spectrum == "rank deficient":
+        X = X[:, :10] @ generator.normal(size=(10, p))
+    elif spectrum == "constant column":
+        X[:, 3] = 7.0
+    return X.astype(np.float32)
+
+
+def folds_of(n: int, unequal: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    fold = np.repeat([0, 1, 2, 3], [n // 8, n // 4, n // 4, n - n // 8 - 2 * (n // 4)]) if unequal else np.arange(n) % 4
+    rows = np.arange(n)
+    return [(rows[fold != k], rows[fold == k]) for k in range(4)]
+
+
+def slow_curve(Z: np.ndarray, Y: np.ndarray, folds: list, alphas: np.ndarray, kind: str) -> np.ndarray:
+    """Predict the validation rows with every alpha, float64, through the singular values of the training rows."""
+    curve = np.zeros((len(alphas), Y.shape[1]))
+    for train, validation in folds:
+        mean, offset = Z[train].mean(0), Y[train].mean(0)
+        U, s, Vt = np.linalg.svd(Z[train] - mean, full_matrices=False)
+        keep = s > s[0] * 1e-7
+        U, s, Vt = U[:, keep], s[keep], Vt[keep]
+        y = Y[validation]
+        for a, alpha in enumerate(alphas):
+            p = (Z[validation] - mean) @ (Vt.T @ ((s / (s**2 + alpha))[:, None] * (U.T @ (Y[train] - offset)))) + offset
+            if kind == "r2":
+                curve[a] += 1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)
+            else:
+                y_, p_ = y - y.mean(0), p - p.mean(0)
+                curve[a] += (y_ * p_).sum(0) / np.sqrt((y_**2).sum(0) * (p_**2).sum(0))
+    return curve / len(folds)
+
+
+@pytest.mark.parametrize("device", ["numpy", "cpu"])
+@pytest.mark.parametrize("kind", ["r2", "correlation"])
+@pytest.mark.parametrize("unequal", [False, True])
+@pytest.mark.parametrize(
+    "spectrum", ["white", "power law", "steep", "degenerate", "rank deficient", "constant column", "wide", "tall"]
+)
+def test_curve_equals_the_slow_one(spectrum: str, unequal: bool, kind: str, device: str) -> None:
+    X = features(spectrum)
+    generator = np.random.default_rng(1)
+    Y = X @ generator.normal(size=(X.shape[1], N_TARGETS)) / np.linalg.norm(X, axis=1).mean()
+    Y = (Y + generator.normal(size=Y.shape) * generator.gamma(2, size=N_TARGETS)).astype(np.float32)
+    Y = (Y - Y.mean(0)) / Y.std(0)
+    design = Design.learn([X], np.ones(len(X), bool), standardise=False)
+    Z = design.columns(np.ones(1)).astype(np.float64)
+    largest = np.linalg.norm(Z, 2) ** 2
+    # From where rounding of float32 features is the penalty, to where nothing is predicted.
+    alphas = largest * np.logspace(-5, 12, 18)
+    folds = folds_of(len(X), unequal)
+    with himalaya_backend(device) as backend:
+        found = exact.score_curve(design, np.ones(1), Y, folds, alphas, kind, backend)
+    expected = slow_curve(Z, Y.astype(np.float64), folds, alphas, kind)
+    assert found.shape == (len(alphas) + 1, N_TARGETS)
+    tolerance = 2e-5 if kind == "r2" else 2e-4
+    np.testing.assert_allclose(found[:-1], expected, atol=tolerance, rtol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["r2", "correlation"])
+def test_both_solvers_choose_the_same(kind: str) -> None:
+    generator = np.random.default_rng(2)
+    Xs = [generator.normal(size=(200, 30)).astype(np.float32), generator.normal(size=(200, 8)).astype(np.float32)]
+    Y = Xs[0] @ generator.normal(size=(30, 300)) * generator.random(300) + Xs[1] @ generator.normal(size=(8, 300))
+    Y = (Y + 5 * generator.normal(size=Y.shape)).astype(np.float32)
+    fitted = {}
+    for solver in ("exact", "himalaya"):
+        fitted[solver] = Banded(solver=solver, cv_score=kind, n_gammas=5, n_alphas=10, device="numpy").fit(Xs, Y)
+    a, b = fitted["exact"], fitted["himalaya"]
+    same = (a.alpha_ == b.alpha_) & (a.gamma_ == b.gamma_).all(axis=0)
+    # Correlation hardly changes along the largest penalties: equal scores, and rounding picks one.
+    assert same.mean() >= (0.99 if kind == "r2" else 0.95)
+    np.testing.assert_allclose(a.cv_scores_, b.cv_scores_, atol=1e-5)
+    np.testing.assert_allclose(a.predict(Xs)[:, same], b.predict(Xs)[:, same], atol=1e-4)
+
+
+def test_a_wrong_pair_term_would_be_seen() -> None:
+    """Without the near pairs, a degenerate spectrum gives another curve: the test above can fail."""
+    X = features("degenerate")
+    generator = np.random.default_rng(3)
+    Y = (X @ generator.normal(size=(X.shape[1], 10)) + 0.1 * generator.normal(size=(len(X), 10))).astype(np.float32)
+    design = Design.learn([X], np.ones(len(X), bool), standardise=False)
+    folds, alphas = folds_of(len(X), False), np.logspace(-3, 1, 5)
+    with himalaya_backend("numpy") as backend:
+        right = exact.score_curve(design, np.ones(1), Y, folds, alphas, "r2", backend)
+        keep = exact.NEAR
+        try:
+            exact.NEAR = -1.0
+            with np.errstate(all="ignore"):
+                wrong = exact.score_curve(design, np.ones(1), Y, folds, alphas, "r2", backend)
+        finally:
+            exact.NEAR = keep
+    assert not np.allclose(right, wrong, atol=1e-3, equal_nan=False)
+
+
+def test_dead_targets_and_constant_folds_are_left_out() -> None:
+    generator = np.random.default_rng(4)
+    X, Y = generator.normal(size=(80, 10)).astype(np.float32), generator.normal(size=(80, 4)).astype(np.float32)
+    Y[:, 1], Y[:, 2] = 3.0, np.nan
+    fitted = Ridge(solver="exact", device="numpy").fit(X, Y)
+    np.testing.assert_array_equal(np.isnan(fitted.alpha_), [False, True, True, False])
