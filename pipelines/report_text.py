@@ -174,7 +174,9 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
         "in any sample, were left out."
     )
     for name, entry in config["features"].items():
-        arguments = ", ".join(f"{k} {v}" for k, v in entry.items() if k != "class" and v is not None)
+        arguments = ", ".join(
+            f"{k} {_words(v)}" for k, v in entry.items() if k not in ("class", "batch_size") and v is not None
+        )
         sentences.append(f"Feature space {name}: {entry['class']}" + (f" ({arguments})." if arguments else "."))
     for name, entry in config["encoders"].items():
         kind = {
@@ -208,6 +210,11 @@ def _scaling(quality: dict[str, Any], within: str) -> str:
         return f"all samples of the {within}, those tested later included (in cross-validation each one is)"
     alone = f" (of all samples in a {within} without any)" if "own rows" in sources else ""
     return f"training samples{alone}"
+
+
+def _words(value: Any) -> str:
+    """A value of the study as it is read: lists without brackets."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def as_yaml(config: dict[str, Any]) -> str:
