@@ -142,7 +142,9 @@ def _mean_curve(
         centred = _centred_columns(matrix, train) if primal else _centred_kernel(matrix, train)
         curve = _Curve(cv_score)
         call = (centred, Y - Y[train].mean(axis=0), (train, validation), alphas, curve, n_targets_batch, backend)
-        _solve(primal, *call)
+        # A kernel holds squared singular values: in float32 the smallest penalties would drown in its rounding, and
+        # scores that rounding made would be chosen.
+        _solve(primal, *call, dtype="float32" if primal else "float64")
         scores = curve.values()
         known = ~np.isnan(scores)
         total += np.where(known, scores, 0.0)

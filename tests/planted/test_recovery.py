@@ -163,7 +163,7 @@ def preference_checks(world, Y_hat: np.ndarray, truth=None):
 
 def test_preferred_categories(world) -> None:
     checks = list(preference_checks(world, world.Y_hat))
-    assert len(checks) == len(recovery.PREFERRED)
+    assert len(checks) == len(recovery.PREFERRED) + 1, "each region that prefers a category, and the one that shuns it"
     assert failed(checks) == []
 
 
