@@ -75,15 +75,10 @@ def _export(
     target_map: TargetMap, entities: dict[str, str], sidecar: dict[str, Any], output: Path, cifti: bool
 ) -> None:
     space = target_map.space
-    if space.kind == "voxel":
-        path = output / export.bids_name(entities, "statmap", ".nii.gz")
-        export.write_sidecar(export.write_nifti(target_map, path), storage.plain(sidecar))
-    elif space.kind == "vertex":
-        entities = {**entities, "space": "".join(c for c in space.mesh if c.isalnum())}
-        left, right = (output / export.bids_name({**entities, "hemi": h}, "statmap", ".func.gii") for h in "LR")
-        for path in export.write_gifti(target_map, left, right):
-            export.write_sidecar(path, storage.plain(sidecar))
-        if cifti:
+    if space.kind in ("voxel", "vertex"):
+        export.export_map(target_map, output, entities, storage.plain(sidecar))
+        if space.kind == "vertex" and cifti:
+            entities = {**entities, "space": "".join(c for c in space.mesh if c.isalnum())}
             path = output / export.bids_name(entities, "statmap", ".dscalar.nii")
             export.write_sidecar(export.write_cifti(target_map, path), storage.plain(sidecar))
     else:

@@ -67,7 +67,7 @@ def test_object2vec_is_no_worse_than_himalaya() -> None:
     for name, rows in theirs.items():
         assert (means[name] >= np.mean(rows, axis=0) - 0.03).all(), (name, means[name], np.mean(rows, axis=0))
     assert (means["alexnet"] >= np.array([0.54, 0.63, 0.62, 0.15]) - 0.03).all(), means
-    # One single fold assignment gives .50 in PFS; the mean over assignments is .43 for every script.
+    # In PFS .50 is asked for and not reached: over these assignments the script above gives .43 on average, we .41.
     assert (means["word2vec"] >= np.array([0.11, 0.48, 0.50, 0.43]) - 0.03).all(), means
 
 
