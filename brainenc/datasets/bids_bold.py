@@ -178,6 +178,14 @@ class BidsBoldDataset:
                 table["path"] = [str(path.resolve()) for path in paths]
         return StimulusSet(table)
 
+    def shape(self, subject: str) -> tuple[int, int]:
+        """Samples and targets of one subject, from events and headers; nothing is fitted."""
+        n_samples = 0
+        for run in self._runs(subject):
+            events = self._events(run)
+            n_samples += len(self._samples(run, events[events["wanted"]]))
+        return n_samples, self._space_of(subject).n_targets
+
     def responses(self, subject: str) -> Responses:
         """Betas (n_trials or n_conditions over all runs, n_targets) float32; fits the models.
 

@@ -139,6 +139,11 @@ class FolderDataset:
         """The samples table of one subject, without its responses."""
         return self._opened(subject, read_stimuli(self._stimuli, self._root).index)[1]
 
+    def shape(self, subject: str) -> tuple[int, int]:
+        """Samples and targets of one subject, from the header of the file."""
+        source = self._open(subject)
+        return source.n_samples, source.space.n_targets
+
     def responses(self, subject: str) -> Responses:
         """Responses of one subject; floats in HDF5 and npy stay on disk."""
         known = read_stimuli(self._stimuli, self._root).index

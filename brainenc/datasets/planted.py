@@ -157,6 +157,23 @@ class PlantedDataset:
         """
         return StimulusSet(self._pictures.table(self.subjects, Path(folder)))
 
+    @property
+    def n_stimuli(self) -> int:
+        """Pictures of all subjects; nothing is rendered."""
+        return self.n_shared + self.n_duplicates + self.n_own * len(self.subjects)
+
+    @property
+    def stimulus_columns(self) -> list[str]:
+        """Columns of the stimulus table; nothing is rendered."""
+        numbers = [f"size_{name}" for name in cortex.PLANTED_CATEGORIES]
+        numbers += [f"attribute_{k:02d}" for k in range(cortex.N_ATTRIBUTES)]
+        return ["path", "text", "split", "shared", "subjects", *numbers]
+
+    def shape(self, subject: str) -> tuple[int, int]:
+        """Trials and targets of one subject; nothing is drawn but the parcellation."""
+        n_pictures = self.n_shared + self.n_duplicates + self.n_own
+        return n_pictures * self.n_repetitions, len(self._person(subject)[1])
+
     def responses(self, subject: str) -> Responses:
         """Responses of one subject in the order of the trials, float32 (n_trials, n_targets), unit ``planted z``.
 
