@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from brainenc.core.stored import Matrix
 from brainenc.core.types import DataError, Features, Responses, as_ids
 
 # Columns averaged at a time: the block stays in cache, and memory does not grow with the number of targets.
@@ -48,7 +51,7 @@ def align(features: Features, stimulus_ids: np.ndarray) -> np.ndarray:
 
 
 def average_repetitions(values: np.ndarray, stimulus_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Average the rows that show the same stimulus, ignoring NaN.
+    """Average the rows that show the same stimulus, ignoring NaN; see `AveragedRows` for rows on disk.
 
     Parameters
     ----------
@@ -69,31 +72,92 @@ def average_repetitions(values: np.ndarray, stimulus_ids: np.ndarray) -> tuple[n
         Not one non-empty id per row of a two-dimensional array.
     """
     values = np.asarray(values)
-    if values.ndim != 2 or len(values) != len(stimulus_ids):
-        raise DataError(
-            f"average_repetitions: values of shape {values.shape} for {len(stimulus_ids)} stimulus_ids, "
-            "wanted (n_samples, n_targets): give one id per row."
-        )
-    dtype = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(np.float64)
-    codes, ids = pd.factorize(as_ids(stimulus_ids, "average_repetitions"))
-    # One pass per repetition number: rows of one pass show distinct stimuli, so plain indexing accumulates.
-    passes = pd.Series(codes).groupby(codes).cumcount().to_numpy()
-    repetitions = [np.flatnonzero(passes == r) for r in range(int(passes.max(initial=-1)) + 1)]
-    means = np.empty((len(ids), values.shape[1]), dtype)
+    codes, ids = _codes(values.shape, stimulus_ids)
+    means = np.empty((len(ids), values.shape[1]), _mean_type(values.dtype))
     any_measured = np.zeros(len(values), bool)
     for first in range(0, values.shape[1], COLUMNS):
-        columns = slice(first, first + COLUMNS)
-        total = np.zeros((len(ids), means[:, columns].shape[1]))
-        n = np.zeros(total.shape, np.int32)
-        for rows in repetitions:
-            block = values[rows, columns]
-            measured = np.isfinite(block)
-            any_measured[rows] |= measured.any(axis=1)
-            total[codes[rows]] += block if measured.all() else np.where(measured, block, 0)
-            n[codes[rows]] += measured
-        means[:, columns] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+        block = values[:, first : first + COLUMNS]
+        any_measured |= np.isfinite(block).any(axis=1)
+        means[:, first : first + COLUMNS] = _means(block, codes, len(ids))
     counts = np.bincount(codes[any_measured], minlength=len(ids))
-    return means, np.asarray(ids, object), counts
+    return means, ids, counts
+
+
+class AveragedRows(Matrix):
+    """The rows of a matrix on disk that show the same stimulus, averaged as `average_repetitions` does when read.
+
+    Parameters
+    ----------
+    source : Matrix, shape (n_samples, n_targets)
+    stimulus_ids : array of str, shape (n_samples,)
+
+    Attributes
+    ----------
+    stimulus_ids : array of str, shape (n_stimuli,)
+        What each averaged row shows, in order of first appearance.
+    n_repetitions : array of int, shape (n_stimuli,)
+        Rows of ``source`` behind each.
+
+    Raises
+    ------
+    DataError
+        Not one non-empty id per row of ``source``.
+    """
+
+    def __init__(self, source: Matrix, stimulus_ids: np.ndarray) -> None:
+        self._source = source
+        self._codes, self.stimulus_ids = _codes(source.shape, stimulus_ids)
+        self.n_repetitions = np.bincount(self._codes, minlength=len(self.stimulus_ids))
+        self.shape, self.dtype = (len(self.stimulus_ids), source.shape[1]), _mean_type(source.dtype)
+        self.chunks = source.chunks
+
+    def read(self, rows: np.ndarray | None, columns: slice) -> np.ndarray:
+        if rows is None:
+            return self._averaged(None, self._codes, len(self), columns)
+        wanted, place = np.unique(rows, return_inverse=True)
+        shown = np.flatnonzero(np.isin(self._codes, wanted))
+        averaged = self._averaged(shown, np.searchsorted(wanted, self._codes[shown]), len(wanted), columns)
+        return averaged[place]
+
+    def _averaged(self, rows: np.ndarray | None, codes: np.ndarray, n_stimuli: int, columns: slice) -> np.ndarray:
+        """Return the means of the rows of ``source`` with equal ``codes``, (n_stimuli, n_columns)."""
+        means = np.empty((n_stimuli, columns.stop - columns.start), self.dtype)
+        width = self.chunks[1] if self.chunks else COLUMNS
+        borders = range(columns.start - columns.start % width, columns.stop, width)
+        for first, last in ((max(border, columns.start), min(border + width, columns.stop)) for border in borders):
+            block = self._source.read(rows, slice(first, last))
+            means[:, first - columns.start : last - columns.start] = _means(block, codes, n_stimuli)
+        return means
+
+
+def _codes(shape: tuple[int, ...], stimulus_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of each row's stimulus, and the stimuli in order of first appearance."""
+    if len(shape) != 2 or shape[0] != len(stimulus_ids):
+        raise DataError(
+            f"average_repetitions: values of shape {shape} for {len(stimulus_ids)} stimulus_ids, "
+            "wanted (n_samples, n_targets): give one id per row."
+        )
+    codes, ids = pd.factorize(as_ids(stimulus_ids, "average_repetitions"))
+    return codes, np.asarray(ids, object)
+
+
+def _mean_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype if np.issubdtype(dtype, np.floating) else np.dtype(np.float64)
+
+
+def _means(block: np.ndarray, codes: np.ndarray, n_stimuli: int) -> np.ndarray:
+    """Return the float64 mean of the finite values of each code and column, NaN where there is none."""
+    # One pass per repetition number: rows of one pass show distinct stimuli, so plain indexing accumulates.
+    passes = pd.Series(codes).groupby(codes).cumcount().to_numpy()
+    total = np.zeros((n_stimuli, block.shape[1]))
+    n = np.zeros(total.shape, np.int32)
+    for repetition in range(int(passes.max(initial=-1)) + 1):
+        rows = np.flatnonzero(passes == repetition)
+        values = block[rows]
+        measured = np.isfinite(values)
+        total[codes[rows]] += values if measured.all() else np.where(measured, values, 0)
+        n[codes[rows]] += measured
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
 def select_targets(responses: Responses, mask: np.ndarray) -> Responses:

@@ -1,8 +1,10 @@
-"""The parts of the one HDF5 layout that `storage` writes: files, spaces, columns of a table, names."""
+"""The parts of the one HDF5 layout that `storage` writes: files, spaces, columns of a table, names; atomic writing."""
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,27 @@ from brainenc.core.types import DataError, duplicates
 
 LAYOUT = "brainenc-1"
 TEXT = h5py.string_dtype("utf-8")
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success flush it to disk and rename it, on failure remove it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last, since writers such as nibabel and matplotlib choose the format by it.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix="".join(path.suffixes[-2:]))
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def existing(path: Path | str) -> Path:

@@ -19,43 +19,28 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 
 from brainenc.core import layout
+from brainenc.core.layout import atomic_path as atomic_path
 from brainenc.core.provenance import plain as plain
 from brainenc.core.spaces import Space
+from brainenc.core.stored import Hdf5Matrix
+from brainenc.core.tensors import arrays_writer as arrays_writer
+from brainenc.core.tensors import load_arrays as load_arrays
+from brainenc.core.tensors import open_arrays as open_arrays
+from brainenc.core.tensors import save_arrays as save_arrays
 from brainenc.core.types import DataError, Features, Responses, StimulusSet, TargetMap, as_ids, duplicates
-
-
-@contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success flush it to disk and rename it, on failure remove it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last, since writers such as nibabel and matplotlib choose the format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix="".join(path.suffixes[-2:]))
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -193,29 +178,52 @@ def load_features(path: Path | str) -> Features:
 
 
 def save_responses(path: Path | str, responses: Responses, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write responses as float32, chunked so that a block of rows or of targets can be read alone."""
+    """Write responses; values that are on disk pass through memory block by block."""
     n_samples, n_targets = responses.values.shape
+    with responses_writer(path, responses, provenance) as values:
+        rows, columns = values.chunks
+        columns *= max(1, 2**22 // (rows * columns))
+        for start in range(0, n_samples, rows):
+            for first in range(0, n_targets, columns):
+                at = slice(start, start + rows), slice(first, first + columns)
+                values[at] = responses.values[at]
+
+
+@contextmanager
+def responses_writer(
+    path: Path | str, like: Responses, provenance: Mapping[str, Any] | None = None
+) -> Iterator[h5py.Dataset]:
+    """Yield the values (n_samples, n_targets) float32 of new responses, to be filled block by block.
+
+    They lie in chunks, so that a block of rows or of targets can be read alone. All else is that of ``like``.
+    """
+    n_samples, n_targets = like.values.shape
     rows = min(n_samples, 256)
     chunks = (rows, min(n_targets, max(1, 2**18 // rows)))
     with atomic_path(path) as temporary, layout.create(temporary, "responses", provenance) as file:
-        values = file.create_dataset("values", responses.values.shape, np.float32, chunks=chunks)
-        for start in range(0, n_samples, rows):
-            values[start : start + rows] = responses.values[start : start + rows]
-        file.create_dataset("stimulus_ids", data=responses.stimulus_ids, dtype=layout.TEXT)
-        file.attrs["units"] = responses.units
-        if responses.tr is not None:
-            file.attrs["tr"] = responses.tr
-        if responses.samples is not None:
-            layout.write_columns(file.create_group("samples"), responses.samples)
-        layout.write_space(file, responses.space)
+        yield file.create_dataset("values", like.values.shape, np.float32, chunks=chunks)
+        file.create_dataset("stimulus_ids", data=like.stimulus_ids, dtype=layout.TEXT)
+        file.attrs["units"] = like.units
+        if like.tr is not None:
+            file.attrs["tr"] = like.tr
+        if like.samples is not None:
+            layout.write_columns(file.create_group("samples"), like.samples)
+        layout.write_space(file, like.space)
 
 
 def load_responses(path: Path | str) -> Responses:
     """Read responses into memory."""
+    opened = open_responses(path)
+    return replace(opened, values=np.asarray(opened.values))
+
+
+def open_responses(path: Path | str) -> Responses:
+    """Read all of responses but their values, which stay on disk as an `Hdf5Matrix`."""
     with layout.open_file(path, "responses") as file:
         samples = layout.read_columns(file["samples"], len(file["values"])) if "samples" in file else None
         tr = float(file.attrs["tr"]) if "tr" in file.attrs else None
-        values, ids = file["values"][:], layout.texts(file["stimulus_ids"])
+        values = Hdf5Matrix(h5py.File(path, "r")["values"], path)
+        ids = layout.texts(file["stimulus_ids"])
         return Responses(values, ids, layout.read_space(file), str(file.attrs["units"]), samples, tr)
 
 
@@ -270,35 +278,6 @@ def load_masks(path: Path | str) -> dict[str, np.ndarray]:
     """Read named boolean masks (n_targets,), in the order they were saved."""
     with layout.open_file(path, "masks") as file:
         return {layout.decode(name): data[:] for name, data in file["maps"].items()}
-
-
-def save_arrays(path: Path | str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Write arrays as safetensors (no code can hide in it), e.g. a fitted model's state or its predictions.
-
-    ``metadata`` is kept as sorted JSON under the one key ``brainenc``: safetensors writes several keys in random order.
-    """
-    from safetensors.numpy import save_file
-
-    for name, array in arrays.items():
-        if np.asarray(array).dtype.kind not in "biufc":
-            raise DataError(f"{path}: array {name!r} is {np.asarray(array).dtype}, wanted numbers: store text as JSON.")
-    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    notes = {"brainenc": json.dumps(dict(metadata), sort_keys=True)} if metadata else {}
-    with atomic_path(path) as temporary:
-        save_file(contiguous, str(temporary), metadata=notes)
-
-
-def load_arrays(path: Path | str) -> dict[str, np.ndarray]:
-    """Read a safetensors file; a truncated one raises `DataError`."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return dict(load_file(str(layout.existing(path))))
-    except SafetensorError as error:
-        raise DataError(
-            f"{path} is not a whole safetensors file ({error}): delete it and run its step again."
-        ) from error
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:

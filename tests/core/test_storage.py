@@ -437,9 +437,11 @@ def test_what_is_no_json_is_refused(tmp_path, content):
 LOADERS: list[Callable[[Path], Any]] = [
     storage.load_features,
     storage.load_responses,
+    storage.open_responses,
     storage.load_maps,
     storage.load_masks,
     storage.load_arrays,
+    storage.open_arrays,
     storage.load_stimuli,
     storage.read_table,
     storage.read_json,

@@ -90,6 +90,12 @@ def fails_in_features_writer(path: Path) -> None:
         raise ZeroDivisionError
 
 
+def fails_in_responses_writer(path: Path) -> None:
+    with storage.responses_writer(path, responses()) as values:
+        values[:, :2] = 1
+        raise ZeroDivisionError
+
+
 def fails_beside_the_final_name(path: Path) -> None:
     path.with_suffix(".tmp").write_bytes(b"half")
     raise ZeroDivisionError
@@ -100,7 +106,7 @@ def fails_in_the_final_name(path: Path) -> None:
     raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("write", [fails_in_atomic_path, fails_in_features_writer])
+@pytest.mark.parametrize("write", [fails_in_atomic_path, fails_in_features_writer, fails_in_responses_writer])
 def test_a_failed_write_leaves_nothing_and_keeps_the_previous_file(tmp_path, write):
     assert keeps_the_folder_clean(write, tmp_path / "f.h5")
 
@@ -271,9 +277,12 @@ def test_each_loader_reads_its_own_kind_only(tmp_path, name, other):
             FILES[other][1](tmp_path / name)
 
 
-@pytest.mark.parametrize("name", [*HDF5, "arrays.safetensors"])
+@pytest.mark.parametrize("name", [*HDF5, "arrays.safetensors", "opened responses.h5", "opened arrays.safetensors"])
 def test_a_file_cut_short_anywhere_is_refused(tmp_path, name):
-    write, load = FILES[name]
+    write, load = FILES[name.removeprefix("opened ")]
+    load = {"opened responses.h5": storage.open_responses, "opened arrays.safetensors": storage.open_arrays}.get(
+        name, load
+    )
     write(tmp_path / name)
     whole = (tmp_path / name).read_bytes()
     for length in {0, 1, 7, 8, 9, 100, *range(0, len(whole), max(1, len(whole) // 40)), len(whole) - 1}:
