@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from brainenc.core import storage
 from brainenc.core.provenance import record
 from brainenc.core.types import DataError, Responses
 from brainenc.stats import cleaning
+from brainenc.stats.chunks import target_chunks
 from brainenc.stats.splits import TRAIN
 
 
@@ -28,35 +30,22 @@ def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], ou
     quality : Path
         JSON: dead, NaN and unusable targets, empty samples, and where the statistics came from.
     """
-    measured, table = storage.load_responses(responses), storage.read_table(split)
+    measured, table = storage.open_responses(responses), storage.read_table(split)
     training = (table["test_fold"] == TRAIN).to_numpy()
     found = cleaning.quality(measured.values)
     if not found.usable_targets.any():
         raise DataError(f"{responses}: every target is dead or holds NaN outside empty samples: export them again.")
-    values, source = measured.values, {}
+    cleaner = None
     if parameters["within"] is not None and (parameters["zscore"] or parameters["detrend"] is not None):
-        given = [name for name in ("time", "onset") if measured.samples is not None and name in measured.samples]
-        time = measured.samples[given[0]].to_numpy() if given else None
-        values, report = cleaning.clean_sessions(
-            measured.values,
-            measured.column(parameters["within"]),
-            time=time,
-            order=parameters["detrend"],
-            training=training if training.any() else None,
-            zscore=parameters["zscore"],
-        )
-        source = report["source"].value_counts().to_dict()
-    # Masked whole, so that averaging over repetitions cannot fill a gap and no score of a dead target is 0.
-    values = np.where(found.usable_targets, values, np.nan)
+        cleaner = _cleaner(measured, training, parameters)
     units = "z" if parameters["zscore"] and parameters["within"] else measured.units
     made = record("clean_responses", parameters, {"responses": responses, "split": split})
-    storage.save_responses(
-        output,
-        Responses(
-            values.astype(np.float32), measured.stimulus_ids, measured.space, units, measured.samples, measured.tr
-        ),
-        made,
-    )
+    with storage.responses_writer(output, replace(measured, units=units), made) as values:
+        for columns in target_chunks(measured.values):
+            block = measured.values[:, columns] if cleaner is None else cleaner.clean(columns)
+            # Masked whole, so that averaging over repetitions cannot fill a gap and no score of a dead target is 0.
+            values[:, columns] = np.where(found.usable_targets[columns], block, np.nan).astype(np.float32)
+    source = {} if cleaner is None else cleaner.report()["source"].value_counts().to_dict()
     storage.write_json(
         quality,
         {
@@ -71,4 +60,16 @@ def clean_responses(responses: Path, split: Path, parameters: dict[str, Any], ou
             "folds": {str(k): int((table["test_fold"] == k).sum()) for k in sorted(set(table["test_fold"]))},
             "provenance": made,
         },
+    )
+
+
+def _cleaner(measured: Responses, training: np.ndarray, parameters: dict[str, Any]) -> cleaning.SessionCleaner:
+    given = [name for name in ("time", "onset") if measured.samples is not None and name in measured.samples]
+    return cleaning.SessionCleaner(
+        measured.values,
+        measured.column(parameters["within"]),
+        time=measured.column(given[0]) if given else None,
+        order=parameters["detrend"],
+        training=training if training.any() else None,
+        zscore=parameters["zscore"],
     )

@@ -49,7 +49,7 @@ def estimate_ceiling(responses: Path, split: Path, parameters: dict[str, Any], o
             output, {name: TargetMap(empty, space, name, "too few stimuli repeat") for name in names}, made
         )
         return
-    values, ids = samples.Y[rows], samples.stimulus_ids[rows]
+    values, ids = samples.Y.rows(rows), samples.stimulus_ids[rows]
     noise = ceilings.noise_ceiling(values, ids)
     best = ceilings.ceiling_r2(noise.ncsnr, n)
     halves = ceilings.split_half(values, ids, seed=0, n_splits=5).reliability

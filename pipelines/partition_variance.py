@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from brainenc.core import storage
 from brainenc.core.provenance import record
 from brainenc.core.types import TargetMap
@@ -37,14 +35,10 @@ def partition_variance(
         Maps ``product_<band>`` (they sum to the joint r2) and ``unique_<band>``.
     """
     samples = load_samples(responses, split, parameters["average"])
-    held_out = storage.load_arrays(predictions)
+    held_out = storage.open_arrays(predictions)
     bands = parameters["bands"]
-    Y, fold = samples.Y[samples.tested], samples.fold
     parts = [held_out[f"band:{band}"] for band in bands]
-    # Bands predict deviations from the training mean; any one of them may carry the intercept (`product_measure`).
-    parts[0] = parts[0] + (held_out["Y_hat"] - np.sum(parts, axis=0))
-    folds = [fold == k for k in np.unique(fold)]
-    shares = np.mean([partition.product_measure(Y[k], [part[k] for part in parts]) for k in folds], axis=0)
+    shares = partition.product_measure_by_fold(samples.held_out(output), held_out["Y_hat"], parts, samples.fold)
     joint = storage.load_maps(scores)["r2"].values
     maps = {}
     for band, share, path in zip(bands, shares, reduced, strict=True):

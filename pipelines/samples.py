@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from brainenc.core import storage
-from brainenc.core.align import average_repetitions
+from brainenc.core.align import AveragedRows
 from brainenc.core.spaces import Space
+from brainenc.core.stored import Matrix, StoredMatrix, scratch
 from brainenc.core.types import DataError
 from brainenc.stats import splits
+from brainenc.stats.chunks import target_chunks
 from brainenc.stats.splits import UNUSED, Split, from_table
 from pipelines.study import class_and_arguments
 
@@ -29,9 +31,9 @@ class Recording:
 
 @dataclass(frozen=True)
 class Samples:
-    """Rows that encoders see: Y (n_samples, n_targets), and what belongs to each row."""
+    """Rows that encoders see: Y (n_samples, n_targets), which stays on disk, and what belongs to each row."""
 
-    Y: np.ndarray
+    Y: Matrix
     stimulus_ids: np.ndarray
     split: Split
     recording: Recording | None
@@ -48,6 +50,14 @@ class Samples:
     def fold(self) -> np.ndarray:
         """Test fold of each tested row."""
         return self.split.test_fold[self.tested]
+
+    def held_out(self, beside: Path) -> StoredMatrix:
+        """Y of the tested rows, copied once into a nameless file beside ``beside``, since a step reads it often."""
+        tested = self.Y.rows(self.tested)
+        copy = scratch(beside, tested.shape, tested.dtype)
+        for columns in target_chunks(tested):
+            copy[:, columns] = tested[:, columns]
+        return copy
 
     def blocks(self, n_neighbours: int) -> np.ndarray | None:
         """Tested rows that are only exchangeable together: neighbours in time, else repetitions of a stimulus.
@@ -67,30 +77,41 @@ class Samples:
 
 
 def load_samples(responses: Path, split: Path, average: bool) -> Samples:
-    """Read responses and split of a subject; drop unused and empty samples; average repetitions if asked.
+    """Open responses and read the split of a subject; drop unused and empty samples; average repetitions if asked.
 
     Raises
     ------
     DataError
         The two files describe different rows, or averaging would merge training and test.
     """
-    measured, table = storage.load_responses(responses), storage.read_table(split)
+    measured, table = storage.open_responses(responses), storage.read_table(split)
     if list(table["stimulus_id"]) != list(measured.stimulus_ids):
         raise DataError(f"{split} and {responses} list different samples: delete both and run again.")
-    kept = np.isfinite(measured.values).any(axis=1) & (table["test_fold"] != UNUSED).to_numpy()
-    Y, ids, table = measured.values[kept], measured.stimulus_ids[kept], table[kept].copy()
+    kept = _measured_rows(measured.values) & (table["test_fold"] != UNUSED).to_numpy()
+    Y, ids, table = measured.values.rows(kept), measured.stimulus_ids[kept], table[kept].copy()
     recording = None
     if measured.samples is not None and "run" in measured.samples:
         recording = Recording(measured.stimulus_ids, measured.samples["run"].to_numpy(), np.flatnonzero(kept))
     n_repetitions = np.ones(len(ids), int)
     if average:
         refuse_mixing(ids, table["test_fold"].to_numpy(), str(split))
-        Y, ids, n_repetitions = average_repetitions(Y, ids)
+        Y = AveragedRows(Y, ids)
+        ids, n_repetitions = Y.stimulus_ids, Y.n_repetitions
         # A stimulus is dropped from a fold if any of its repetitions is.
         dropped = [name for name in table if name.startswith("dropped_")]
         table[dropped] = table.groupby("stimulus_id")[dropped].transform("max") if dropped else table[dropped]
         table, recording = table.drop_duplicates("stimulus_id"), None
     return Samples(Y, ids, from_table(table), recording, n_repetitions, measured.space, measured.units)
+
+
+def _measured_rows(values: Matrix) -> np.ndarray:
+    """Which rows hold a finite value; usually a glance at one chunk decides, and then only at the empty rows."""
+    empty = np.arange(len(values))
+    for columns in target_chunks(values):
+        empty = empty[~np.isfinite(values[empty, columns]).any(axis=1)]
+        if not len(empty):
+            break
+    return ~np.isin(np.arange(len(values)), empty)
 
 
 def make_split(

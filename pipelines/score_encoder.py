@@ -30,7 +30,7 @@ def score_encoder(
     """
     samples = load_samples(responses, split, parameters["average"])
     best = storage.load_maps(ceiling)
-    Y, Y_hat = samples.Y[samples.tested], storage.load_arrays(predictions)["Y_hat"]
+    Y, Y_hat = samples.held_out(output), storage.open_arrays(predictions)["Y_hat"]
     fold = samples.fold
     correlation = metrics.by_fold(metrics.correlation, Y, Y_hat, fold)
     p = significance.permutation_p_values(

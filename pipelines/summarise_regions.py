@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from brainenc.core import storage
+from brainenc.core.stored import Matrix
 from brainenc.core.types import DataError
-from brainenc.stats import bootstrap, metrics
+from brainenc.stats import bootstrap, identification
+from brainenc.stats.chunks import target_chunks
 from pipelines.samples import load_samples
 
 COLUMNS = [
@@ -58,10 +60,10 @@ def summarise_regions(
     """
     samples = load_samples(responses, split, parameters["average"])
     best = storage.load_maps(ceiling)
-    usable = np.isfinite(samples.Y).all(axis=0) & (np.ptp(samples.Y, axis=0) > 0)
+    usable = _usable(samples.Y)
     masks = {name: mask & usable for name, mask in storage.load_masks(regions).items() if (mask & usable).any()}
     masks["all targets"] = usable
-    Y, fold = samples.Y[samples.tested], samples.fold
+    Y, fold = samples.held_out(output), samples.fold
     options = {
         "metric": "correlation",
         "n_bootstrap": parameters["n_bootstrap"],
@@ -72,23 +74,32 @@ def summarise_regions(
     held_out = dict(zip(parameters["models"], predictions, strict=True))
     rows = []
     for label, path in zip(parameters["models"], scores, strict=True):
-        Y_hat = storage.load_arrays(held_out[label])["Y_hat"]
+        Y_hat = storage.open_arrays(held_out[label])["Y_hat"]
         intervals = bootstrap.roi_interval(Y, Y_hat, masks, **options)
         maps = {name: target_map.values for name, target_map in storage.load_maps(path).items()}
         for region, mask in masks.items():
             row = _row(mask, maps, best, intervals.loc[region], parameters)
-            row |= _identified(Y[:, mask], Y_hat[:, mask], samples.stimulus_ids[samples.tested], fold)
+            row |= _identified(Y, Y_hat, samples.stimulus_ids[samples.tested], fold, mask)
             rows.append({"model": label, "region": region, **row})
     storage.write_table(output, pd.DataFrame(rows, columns=COLUMNS), index=False)
 
     paired = []
     for a, b in parameters["comparisons"]:
-        Y_a, Y_b = (storage.load_arrays(held_out[label])["Y_hat"] for label in (a, b))
+        Y_a, Y_b = (storage.open_arrays(held_out[label])["Y_hat"] for label in (a, b))
         difference = bootstrap.roi_difference(Y, Y_a, Y_b, masks, **options)
         for region, row in difference.iterrows():
             keep = {key: row[key] for key in ("difference", "lower", "upper", "p")}
             paired.append({"model_a": a, "model_b": b, "region": region, "n_targets": int(masks[region].sum()), **keep})
     storage.write_table(comparisons, pd.DataFrame(paired, columns=PAIRED), index=False)
+
+
+def _usable(Y: Matrix) -> np.ndarray:
+    """Targets that are finite and vary over all samples, (n_targets,) bool."""
+    usable = np.zeros(Y.shape[1], bool)
+    for columns in target_chunks(Y):
+        block = Y[:, columns]
+        usable[columns] = np.isfinite(block).all(axis=0) & (np.ptp(block, axis=0) > 0)
+    return usable
 
 
 def _row(mask: np.ndarray, maps: dict, best: dict, interval: pd.Series, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -112,10 +123,12 @@ def _row(mask: np.ndarray, maps: dict, best: dict, interval: pd.Series, paramete
     }
 
 
-def _identified(Y: np.ndarray, Y_hat: np.ndarray, stimulus_ids: np.ndarray, fold: np.ndarray) -> dict[str, float]:
+def _identified(
+    Y: Matrix, Y_hat: Matrix, stimulus_ids: np.ndarray, fold: np.ndarray, mask: np.ndarray
+) -> dict[str, float]:
     """Share of test samples whose stimulus is told from all others of the fold by the predicted pattern."""
     try:
-        found = metrics.identification(Y, Y_hat, stimulus_ids, fold)
+        found = identification.identification(Y, Y_hat, stimulus_ids, fold, targets=mask)
     except DataError:  # too few targets, or a pattern without any variation
         return {"identified": np.nan, "chance": np.nan}
     return {"identified": found.top1, "chance": found.chance}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 8 * 2**20
 """Bytes one float64 chunk may take; a function holds a handful of chunks at a time."""
 
 
@@ -20,7 +20,7 @@ def target_chunks(values: Any, n_bytes: int = CHUNK_BYTES, itemsize: int = 8) ->
 
     Parameters
     ----------
-    values : ndarray or h5py.Dataset, (n_samples, n_targets)
+    values : ndarray, h5py.Dataset or `brainenc.core.stored.Matrix`, (n_samples, n_targets)
     n_bytes : int
         Budget for one chunk of `itemsize` bytes per value.
     """

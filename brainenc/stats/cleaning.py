@@ -63,33 +63,61 @@ def clean_sessions(
     DataError
         If a session has too few rows for the trend, or arguments have wrong lengths.
     """
-    values = as_table(values, "values")
-    n_samples = values.shape[0]
-    labels = as_labels(sessions, n_samples, "sessions")
-    degree = 0 if order is None else order
-    if degree < 0 or degree != int(degree):
-        raise DataError(f"order is {order} but must be None or a whole number from 0; 1 removes a linear trend.")
-    known = "all rows" if training is None else "training"
-    plans = _plans(labels, _times(time, labels), degree, _training_rows(training, n_samples), known)
-    cleaned = np.empty(values.shape, dtype=np.float32 if values.dtype == np.float32 else np.float64)
-    tallies = np.zeros((len(plans), 2), dtype=int)
-    for columns in target_chunks(values):
-        chunk = read_chunk(values, columns)
+    cleaner = SessionCleaner(values, sessions, time, order, training, zscore)
+    cleaned = np.empty(cleaner.values.shape, cleaner.dtype)
+    for columns in target_chunks(cleaner.values):
+        cleaned[:, columns] = cleaner.clean(columns)
+    return cleaned, cleaner.report()
+
+
+class SessionCleaner:
+    """What `clean_sessions` does, by blocks of targets, for responses that never are in memory as a whole.
+
+    Parameters
+    ----------
+    others : as in `clean_sessions`
+
+    Attributes
+    ----------
+    values : (n_samples, n_targets), as given.
+    dtype : of the cleaned responses.
+    """
+
+    def __init__(
+        self,
+        values: Any,
+        sessions: Any,
+        time: Any = None,
+        order: int | None = 1,
+        training: Any = None,
+        zscore: bool = True,
+    ) -> None:
+        self.values = as_table(values, "values")
+        self.dtype = np.dtype(np.float32 if self.values.dtype == np.float32 else np.float64)
+        n_samples = self.values.shape[0]
+        labels = as_labels(sessions, n_samples, "sessions")
+        degree = 0 if order is None else order
+        if degree < 0 or degree != int(degree):
+            raise DataError(f"order is {order} but must be None or a whole number from 0; 1 removes a linear trend.")
+        known = "all rows" if training is None else "training"
+        self._plans = _plans(labels, _times(time, labels), degree, _training_rows(training, n_samples), known)
+        self._tallies = np.zeros((len(self._plans), 2), dtype=int)
+        self._zscore = zscore
+
+    def clean(self, columns: slice) -> np.ndarray:
+        """Return the cleaned responses of some targets, (n_samples, n_columns); counts go to the report."""
+        chunk = read_chunk(self.values, columns)
         chunk[np.isinf(chunk)] = np.nan
-        for s, plan in enumerate(plans):
-            tallies[s] += _clean(chunk, values, plan, zscore)
-        cleaned[:, columns] = chunk
-    report = pd.DataFrame(
-        {
-            "n_samples": [plan.rows.size for plan in plans],
-            "n_statistics": [int(plan.used.sum()) for plan in plans],
-            "source": [plan.source for plan in plans],
-            "n_constant": tallies[:, 0],
-            "n_unfitted": tallies[:, 1],
-        },
-        index=pd.Index([plan.session for plan in plans], name="session"),
-    )
-    return cleaned, report
+        for s, plan in enumerate(self._plans):
+            self._tallies[s] += _clean(chunk, self.values, plan, self._zscore)
+        return chunk.astype(self.dtype)
+
+    def report(self) -> pd.DataFrame:
+        """Return the report of `clean_sessions` on the targets cleaned so far."""
+        counts = [(plan.rows.size, int(plan.used.sum()), plan.source) for plan in self._plans]
+        rows = [(*known, *tally) for known, tally in zip(counts, self._tallies.tolist(), strict=True)]
+        sessions = pd.Index([plan.session for plan in self._plans], name="session")
+        return pd.DataFrame(rows, sessions, ["n_samples", "n_statistics", "source", "n_constant", "n_unfitted"])
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ Unique variance. r2 of the joint model minus r2 of the model without the band: w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from brainenc.core.types import DataError
-from brainenc.stats.checks import as_table
+from brainenc.stats.checks import as_folds, as_pair, as_table
 from brainenc.stats.chunks import is_constant, read_chunk, target_chunks
 
 
@@ -67,6 +68,34 @@ def product_measure(Y: Any, band_predictions: Any) -> np.ndarray:
             y -= joint  # now 2 y - p, which has zero mean, so that bands need no centring
             for b, band in enumerate(bands):
                 shares[b, columns] = (np.einsum("ij,ij->j", _centred(band, columns), y) - spare) / total
+    return shares
+
+
+def product_measure_by_fold(Y: Any, Y_hat: Any, band_predictions: Sequence[Any], test_fold: Any) -> np.ndarray:
+    """Return the product measure within each test fold, averaged over folds, (n_bands, n_targets).
+
+    Parameters
+    ----------
+    Y, Y_hat : (n_samples, n_targets)
+        Measured and predicted responses.
+    band_predictions : sequence of (n_samples, n_targets)
+        Deviations from the training mean; what they lack to ``Y_hat``, the intercept, is given to the first band.
+    test_fold : (n_samples,) int
+        Rows with a negative fold are not looked at.
+
+    Raises
+    ------
+    DataError
+        As `product_measure`, or if a fold has fewer than three rows.
+    """
+    Y, Y_hat = as_pair(Y, Y_hat)
+    folds = as_folds(test_fold, Y.shape[0])
+    shares = np.full((len(band_predictions), Y.shape[1]), np.nan)
+    for columns in target_chunks(Y):
+        y, parts = Y[:, columns], [band[:, columns] for band in band_predictions]
+        parts[0] = parts[0] + (Y_hat[:, columns] - np.sum(parts, axis=0))
+        by_fold = [product_measure(y[rows], [part[rows] for part in parts]) for rows in folds]
+        shares[:, columns] = np.mean(by_fold, axis=0)
     return shares
 
 
