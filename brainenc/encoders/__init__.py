@@ -13,6 +13,7 @@ from brainenc.core.types import DataError
 REGISTRY: dict[str, str] = {
     "ridge": "brainenc.encoders.ridge:Ridge",
     "banded": "brainenc.encoders.banded:Banded",
+    "kernel_ridge": "brainenc.encoders.kernel:KernelRidge",
 }
 """Name in a study -> "module:Class"."""
 
