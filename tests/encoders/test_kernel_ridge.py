@@ -14,8 +14,9 @@ from brainenc.core.storage import load_arrays, save_arrays
 from brainenc.core.types import DataError
 from brainenc.encoders.alphas import AlphaEdgeWarning
 from brainenc.encoders.folds import inner_folds
+from brainenc.encoders.himalaya_backend import himalaya_backend
 from brainenc.encoders.kernel import KernelRidge
-from brainenc.encoders.kernel_matrix import KERNELS
+from brainenc.encoders.kernel_matrix import KERNELS, dual_solver
 from brainenc.encoders.ridge import Ridge
 from tests.reference import fold_score, standardised
 
@@ -157,6 +158,20 @@ def test_constant_features_change_nothing_and_are_ignored_for_ever(name, standar
     np.testing.assert_allclose(fitted.predict(wide), plain.predict(X), atol=1e-4)
     wide[:, -5:] += np.random.default_rng(0).standard_normal((len(X), 5)) * 9.0
     np.testing.assert_allclose(fitted.predict(wide), plain.predict(X), atol=1e-4)
+
+
+def test_the_dual_solver_inverts_drops_what_a_penalty_does_not_outweigh_and_sums_to_zero():
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(np.concatenate([np.ones((30, 1)), rng.standard_normal((30, 3))], axis=1))[0][:, 1:]
+    y = (basis @ np.ones((3, 3))).astype(np.float32)
+    with himalaya_backend("numpy") as backend:
+        solve = dual_solver((basis * [2.0, 1.0, -0.5]) @ basis.T, backend)
+        alpha = np.array([0.9, 1.1, 4.0])
+        rotated = basis.T @ solve(y, alpha)
+        np.testing.assert_allclose(rotated[:2], 1.0 / (np.array([[2.0], [1.0]]) + alpha), rtol=1e-5)
+        np.testing.assert_allclose(rotated[2], [0.0, 1.0 / 0.6, 1.0 / 3.5], rtol=1e-5, atol=1e-6)
+        off_centre = dual_solver(basis @ basis.T + 1e-6, backend)(y + 0.5, alpha)
+    assert np.abs(off_centre.sum(axis=0)).max() < 1e-12
 
 
 def test_automatic_gamma_is_one_over_the_number_of_features():
