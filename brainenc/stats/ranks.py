@@ -27,6 +27,7 @@ MOST_BINS = 4
 N_COARSE = 2**14
 """Cells of the first grid, whose share of the bins follows a sample of up to `N_SAMPLED` values."""
 N_SAMPLED = 2**20
+GOLDEN = (5**0.5 - 1) / 2
 BLOCK = 2**18
 """Values worked on at a time: the temporaries stay in the processor's cache."""
 
@@ -183,7 +184,8 @@ def _keys(block: np.ndarray) -> np.ndarray:
 
 def _binned(values: np.ndarray, n_bins: int) -> np.ndarray:
     """Return the bin of each value, int32 in 0 .. n_bins: monotone, and about equally full where values are dense."""
-    sample = _keys(values[:: max(1, values.size // N_SAMPLED)])
+    places = np.arange(min(values.size, N_SAMPLED)) * GOLDEN % 1  # even, but in step with no order of the values
+    sample = _keys(values[(places * values.size).astype(np.intp)])
     low, high = int(sample.min()), int(sample.max())
     shift = max(0, (high - low).bit_length() - (N_COARSE.bit_length() - 1))
     count = np.bincount((sample - low) >> shift, minlength=N_COARSE)
@@ -226,7 +228,10 @@ def _resolved(values: np.ndarray, ranks: Ranks, counts: np.ndarray, unequal: np.
     ascending = np.sort(unequal)
     allowed = 12 * tolerance**2 * ranks.spread
     n_kept = int(np.searchsorted(np.cumsum(ascending * ascending * ascending - ascending), allowed, side="right"))
-    crowded = unequal >= ascending[min(n_kept, ascending.size - 1)]
+    fullest = ascending[min(n_kept, ascending.size - 1)]  # of these, only so many as must be resolved
+    crowded = unequal > fullest
+    n_equal = int(np.searchsorted(ascending, fullest, side="right")) - n_kept
+    crowded[np.flatnonzero(unequal == fullest)[: max(1, n_equal)]] = True
     rows = np.flatnonzero(crowded.take(ranks.bins, mode="clip"))
     if rows.size > values.size // 2:
         return _sorted_ranks(values)

@@ -120,7 +120,7 @@ N = 200_000
 def small_sorts(monkeypatch):
     """Make the histogram take over early, with a first grid to match."""
     monkeypatch.setattr(ranks, "SMALL", 100)
-    monkeypatch.setattr(ranks, "N_SAMPLED", 5000)
+    monkeypatch.setattr(ranks, "N_SAMPLED", 20_000)
     monkeypatch.setattr(ranks, "N_COARSE", 512)
     monkeypatch.setattr(ranks, "BLOCK", 7000)
 
