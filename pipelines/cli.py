@@ -1,7 +1,7 @@
 """The command ``brainenc``: study verbs for people, steps for the workflow.
 
-``brainenc check|run|view STUDY.yaml`` are what users type. ``brainenc <step> --input ... --output ...`` is what rules
-call: the options of a step are the parameters of its function, so a step is a function that can be imported and tested.
+``brainenc check|plan|run|view STUDY.yaml`` are what users type. ``brainenc <step> --input ... --output ...`` is what
+rules call: the options of a step are the parameters of its function, so it can be imported and tested.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STEPS = (
     "export_maps",
     "write_report",
 )
-STUDY_VERBS = ("check", "run", "view")
+STUDY_VERBS = ("check", "plan", "run", "view")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,16 +50,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command in STUDY_VERBS:
             verbs = importlib.import_module("pipelines.study_verbs")
             verb: Callable[..., int] = getattr(verbs, f"{options.command}_study")
+            if options.command == "plan":
+                return verb(options.study, options.calibrate, options.json)
             return verb(options.study, rest) if options.command == "run" else verb(options.study)
         if options.command == "keys":
             print(importlib.import_module("pipelines.study_keys").reference(), end="")
             return 0
         step = _step(options.command)
         step(**{name: getattr(options, name) for name in inspect.signature(step).parameters})
+        _tell_peak()
     except DataError as error:
         print(f"brainenc {options.command}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _tell_peak() -> None:
+    """A step's last line, read by the report: Snakemake only looks at a job's memory now and then."""
+    from brainenc.core.machine import peak_memory
+
+    print(f"peak memory {peak_memory() / 2**20:.1f} MiB", file=sys.stderr)
 
 
 def _step(name: str) -> Callable[..., None]:
@@ -71,11 +81,16 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     about = {
         "check": "validate a study and its data in seconds, without fitting",
+        "plan": "predict memory, disk and time of every job, and refuse what cannot fit",
         "run": "run a study; further arguments go to snakemake (such as --cores 8 --dry-run)",
         "view": "print and open the report of a study",
     }
     for verb in STUDY_VERBS:
-        commands.add_parser(verb, help=about[verb]).add_argument("study", type=Path, help="study YAML")
+        asked_of = commands.add_parser(verb, help=about[verb])
+        asked_of.add_argument("study", type=Path, help="study YAML")
+        if verb == "plan":
+            asked_of.add_argument("--calibrate", action="store_true", help="measure this machine anew, not once a day")
+            asked_of.add_argument("--json", action="store_true", help="print the plan as JSON")
     # Only the step that is asked for is imported, so that `brainenc --help` is quick.
     asked = next((word for word in words if not word.startswith("-")), None)
     commands.add_parser("keys", help="print every key of a study, as Markdown")

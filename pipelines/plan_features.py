@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ import pandas as pd
 
 from brainenc import features
 from brainenc.core import layout, storage
-from brainenc.core.calibration import with_threads
+from brainenc.core.calibration import cache_file, with_threads
 from brainenc.core.machine import peak_memory
+from brainenc.core.provenance import content_hash
 from brainenc.core.types import StimulusSet
 from pipelines.study import OWN_FEATURE_KEYS, Study, class_and_arguments
 
@@ -118,6 +120,8 @@ def _tried(
     kind: str, name: str, arguments: dict[str, Any], batch_size: int, table: pd.DataFrame, threads: int
 ) -> dict[str, Any]:
     """What a child says of the extractor: n_values, seconds, start_seconds and ram, or the reason why it cannot."""
+    if "text" in table:  # the longest texts make the widest batch
+        table = table.iloc[table["text"].astype(str).str.len().argsort(kind="stable").to_numpy()[::-1]]
     own = str(arguments.get("model", "")).startswith("local-dir:")
     given = {
         "kind": kind,
@@ -126,6 +130,9 @@ def _tried(
         "batch_size": batch_size,
         "stimuli": table.iloc[:batch_size][[c for c in ("path", "text") if c in table]].to_dict("list"),
     }
+    kept = cache_file(threads, f"trial-{content_hash([version('brainenc'), given])[:16]}")
+    if kept.exists():
+        return dict(storage.read_json(kept))
     command, environment = [sys.executable, "-m", "pipelines.plan_features"], with_threads(threads)
     options: dict[str, Any] = {"env": environment, "capture_output": True, "text": True, "timeout": SECONDS}
     try:
@@ -134,7 +141,8 @@ def _tried(
         return {"reason": f"trying it took over {SECONDS} s"}
     if run.returncode:
         return {"reason": (run.stderr.strip().splitlines() or ["no message"])[-1].rstrip(".")}
-    return dict(json.loads(run.stdout.splitlines()[-1]))
+    storage.write_json(kept, json.loads(run.stdout.splitlines()[-1]))
+    return dict(storage.read_json(kept))
 
 
 def try_extractor(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""What people type: check, run and view a study."""
+"""What people type: check, plan, run and view a study."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from brainenc.core.machine import look
+from brainenc.core.provenance import plain
 from brainenc.core.share import find_shared
+from brainenc.core.types import DataError
 from pipelines.study import Study, load_study
 
 
@@ -28,16 +32,30 @@ def check_study(path: Path) -> int:
     return 0
 
 
+def plan_study(path: Path, calibrate: bool = False, as_json: bool = False) -> int:
+    """Print what every job will take and write it beside the results; 1 if something cannot fit."""
+    from pipelines import plan_study as planning
+    from pipelines.plan_text import as_text
+
+    study = load_study(path)
+    plan = planning.plan_study(study, again=calibrate)
+    planning.save_plan(plan)
+    print(json.dumps(plain(planning.as_data(plan)), indent=2) if as_json else as_text(plan))
+    for refusal in plan.refusals:
+        print(f"brainenc plan: {refusal}", file=sys.stderr)
+    return 1 if plan.refusals else 0
+
+
 def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
     """Check the study, run the workflow, and leave a report of what exists, even if a step failed."""
     from pipelines.check_study import inspect_study
 
     study = load_study(path)
     inspect_study(study)
-    arguments = list(snakemake_arguments)
+    arguments = [*snakemake_arguments, *_fitting(study)]
     planning = any(word in arguments for word in ("-n", "--dry-run", "--dryrun", "--lint", "--unlock", "--summary"))
     if not any(word.split("=")[0] in ("-c", "--cores", "-j", "--jobs") for word in arguments):
-        arguments += ["--cores", str(os.cpu_count() or 1)]
+        arguments += ["--cores", str(look(study.folder).n_cores)]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_shared("workflow/Snakefile"))]
     # Rules call `brainenc` and find it beside the interpreter that runs now.
     environment = {
@@ -61,6 +79,21 @@ def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
     if report.exists():
         print(f"\nReport: {report.resolve()}")
     return 0
+
+
+def _fitting(study: Study) -> list[str]:
+    """Refuse a study that is known not to fit here; else write its plan, and narrow blocks of targets where needed.
+
+    Nothing is measured for it. `DataError` with one sentence per job that cannot fit.
+    """
+    from pipelines.plan_study import plan_study, save_plan
+
+    plan = plan_study(study, measure=False)
+    if plan.refusals:
+        raise DataError(" ".join(plan.refusals))
+    save_plan(plan)
+    narrower = {encoder: {"n_targets_batch": width} for encoder, width in plan.widths}
+    return ["--config", f"encoders={json.dumps(narrower)}"] if narrower else []
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
         },
         "figures": figures,
         "recovery": recovery,
-        "resources": _resources(folder / "benchmarks"),
+        "resources": _resources(folder),
         "methods": report_text.methods(study, quality, cards),
         "versions": versions(),
         "commit": commit(),
@@ -191,24 +191,48 @@ def _partition(study: Study, folder: Path, missing: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["subject", "model", "region", "band", "unique", "product"])
 
 
-def _resources(folder: Path) -> list[dict[str, Any]]:
-    """Wall time and peak memory by step, from Snakemake's benchmark files."""
+def _resources(folder: Path) -> dict[str, Any]:
+    """Time and peak memory by step, as planned and as measured; empty before the first job has ended.
+
+    Time is measured by Snakemake; the peak is what the process itself saw (the last line of its log), for Snakemake
+    only looks now and then.
+    """
     rows = []
-    for path in sorted(folder.rglob("*.tsv")):
+    for path in sorted((folder / "benchmarks").rglob("*.tsv")):
         table = pd.read_csv(path, sep="\t", na_values="-") if path.stat().st_size else pd.DataFrame()
         if table.empty:
             continue
-        row = table.iloc[0]
-        step = path.stem if path.parent == folder else path.parent.name
-        rows.append({"step": step, "seconds": float(row["s"]), "memory": float(row.get("max_rss", float("nan")))})
+        job = path.relative_to(folder / "benchmarks").with_suffix("")
+        seen = table.iloc[0]
+        peak = _peak(folder / "logs" / f"{job}.log", float(seen.get("max_rss", float("nan"))))
+        rows.append({"job": str(job), "step": job.parts[0], "seconds": float(seen["s"]), "memory": peak})
     if not rows:
-        return []
-    grouped = (
-        pd.DataFrame(rows)
-        .groupby("step")
-        .agg(jobs=("seconds", "size"), seconds=("seconds", "sum"), memory=("memory", "max"))
+        return {}
+    measured = pd.DataFrame(rows).set_index("job")
+    try:
+        plan = storage.read_json(folder / "plan.json")
+    except DataError:
+        plan = {"jobs": []}
+    jobs = pd.DataFrame(plan["jobs"], columns=["name", "seconds", "ram"]).set_index("name").astype(float)
+    measured = measured.join(jobs.rename(columns={"seconds": "planned_seconds", "ram": "planned"}))
+    measured["planned"] /= 2**20
+    grouped = measured.groupby("step").agg(
+        jobs=("seconds", "size"),
+        planned_seconds=("planned_seconds", lambda seconds: seconds.sum(skipna=False)),
+        seconds=("seconds", "sum"),
+        planned=("planned", "max"),
+        memory=("memory", "max"),
     )
-    return grouped.sort_values("seconds", ascending=False).reset_index().to_dict("records")
+    grouped["ratio"] = grouped["planned"] / grouped["memory"]
+    steps = grouped.sort_values("seconds", ascending=False).reset_index().to_dict("records")
+    return {"steps": steps, "plan": plan}
+
+
+def _peak(log: Path, otherwise: float) -> float:
+    """Peak memory in MiB that a step's log ends with."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    told = [line.split()[2] for line in lines[-3:] if line.startswith("peak memory ") and line.endswith(" MiB")]
+    return float(told[-1]) if told else otherwise
 
 
 def _failed_logs(folder: Path) -> dict[str, str]:

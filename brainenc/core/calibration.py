@@ -103,11 +103,11 @@ def calibrate(folder: Path, threads: int, imports: Mapping[str, str]) -> Calibra
     return found
 
 
-def cache_file(threads: int) -> Path:
-    """Where the calibration of this machine, interpreter and number of threads is kept."""
+def cache_file(threads: int, name: str = "calibration") -> Path:
+    """Where what was measured on this machine, with this interpreter and so many threads, is kept."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     host = "".join(c if c.isalnum() else "-" for c in f"{platform.node()}-{platform.machine()}")
-    return root / "brainenc" / f"calibration-{host}-python{platform.python_version()}-threads{threads}.json"
+    return root / "brainenc" / f"{name}-{host}-python{platform.python_version()}-threads{threads}.json"
 
 
 def _cached(path: Path, imports: Mapping[str, str]) -> Calibration | None:

@@ -1,0 +1,138 @@
+"""What fitting one encoder needs: features as they are read, reduced and delayed, and the footprint of the solver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from brainenc import encoders
+from brainenc.encoders.banded import N_GAMMAS_PER_BAND, N_GAMMAS_TWO_BANDS, Banded
+from brainenc.features.reduction import BLOCK_BYTES
+from pipelines.plan_features import FeatureShape
+from pipelines.plan_shapes import SubjectShape
+from pipelines.study import OWN_ENCODER_KEYS, class_and_arguments
+
+IMPORTS = {
+    "table": "import pipelines.score_encoder, brainenc.stats.significance, jsonschema, safetensors.numpy",
+    "pictures": "import pipelines.paint_maps, matplotlib.figure, matplotlib.pyplot, nibabel",
+    "numpy": "import pipelines.fit_encoder, scipy.linalg, safetensors.numpy",
+    "torch": "import pipelines.fit_encoder, scipy.linalg, safetensors.numpy, torch",
+    "himalaya": "import pipelines.fit_encoder, torch, himalaya.kernel_ridge, himalaya.ridge; "
+    "from himalaya.backend import set_backend",
+}
+"""Kind of process -> what it loads; the calibration measures what that holds."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a job needs.
+
+    Attributes
+    ----------
+    start : kind of process, a key of `IMPORTS`; "" where ``ram`` and ``seconds`` hold the process itself.
+    ram, vram : bytes at the peak, beyond the started process.
+    written : bytes left on disk.
+    read, copied : bytes from disk, and through memory.
+    flops32, flops64, eigh_flops : operations.
+    seconds : further seconds; None where time is not predicted.
+    width : targets at a time, None where there is no choice.
+    bound : what bounds the further seconds.
+    """
+
+    start: str
+    ram: int
+    vram: int = 0
+    written: int = 0
+    read: int = 0
+    copied: int = 0
+    flops32: float = 0.0
+    flops64: float = 0.0
+    eigh_flops: float = 0.0
+    seconds: float | None = 0.0
+    width: int | None = None
+    bound: str = "other"
+
+
+def fit_demand(
+    entry: dict[str, Any],
+    bands: Sequence[FeatureShape],
+    size: SubjectShape,
+    n_stimuli: int,
+    n_targets_batch: int | None = None,
+) -> Demand:
+    """Return what fitting one encoder to one subject needs.
+
+    Parameters
+    ----------
+    entry : the encoder's entry in the study.
+    bands : its feature spaces.
+    n_targets_batch : targets at a time, instead of what the entry says.
+    """
+    from brainenc.encoders.footprint import footprint
+
+    kind, arguments = class_and_arguments(entry, *OWN_ENCODER_KEYS)
+    encoder: Any = encoders.build(kind, **arguments)
+    n_delays = len(entry.get("delays") or [0])
+    widths = [band.n_features * n_delays for band in bands]
+    n_gammas = _n_gammas(encoder, len(bands)) if isinstance(encoder, Banded) else 1
+    n_folds = min(encoder.n_folds, max(size.n_groups, 2))
+    batch = n_targets_batch or encoder.n_targets_batch
+    solver = getattr(encoder, "solver", "himalaya")
+    n_alphas = encoder.n_alphas if encoder.alphas == "auto" else len(encoder.alphas)
+    held = footprint(size.n_train, widths, size.n_targets, n_folds, n_alphas, n_gammas, solver, encoder.cv_score, batch)
+    features = _features(bands, n_delays, size, n_stimuli)
+    n_fits = size.n_folds + (size.n_folds > 1)
+    start = "numpy" if encoder.device == "numpy" else "torch"
+    if solver == "himalaya":
+        start = "himalaya" if encoder.device != "numpy" else "numpy"
+    p, joint = sum(widths), len(bands) > 1
+    n_written = 4 * size.n_targets * (p + size.n_tested * (1 + joint * len(bands)))
+    reduced = [band for band in bands if band.n_components is not None]
+    written = n_written + sum(8 * band.n_stored * (band.n_components or 0) for band in reduced)
+    return Demand(
+        start=start,
+        ram=features.ram + int(held.ram_bytes),
+        vram=int(held.vram_bytes),
+        written=written,
+        read=features.read + 4 * size.n_rows * size.n_targets * n_fits,
+        copied=n_fits * features.copied,
+        flops32=n_fits * held.flops32 + 2.0 * size.n_tested * size.n_targets * p * (1 + joint),
+        flops64=n_fits * (held.flops64 + features.flops64),
+        eigh_flops=n_fits * (held.eigh_flops + features.eigh_flops),
+        width=int(held.width),
+    )
+
+
+def _n_gammas(encoder: Banded, n_bands: int) -> int:
+    """Candidates of band weights: those given, or as many as `Banded` draws."""
+    if encoder.gammas is not None:
+        return len(encoder.gammas)
+    if n_bands == 1:
+        return 1
+    return encoder.n_gammas or (N_GAMMAS_TWO_BANDS if n_bands == 2 else N_GAMMAS_PER_BAND * n_bands)
+
+
+def _features(bands: Sequence[FeatureShape], n_delays: int, size: SubjectShape, n_stimuli: int) -> Demand:
+    """Features of all bands as the step holds them while it fits, and what reducing them takes.
+
+    All are loaded and aligned; of each band the designs of all samples and of the training samples are kept.
+    """
+    found = Demand("", ram=0)
+    transient = 0
+    for band in bands:
+        loaded, aligned = 5 * n_stimuli * band.n_stored, 4 * size.n_samples * band.n_stored
+        design = 4 * size.n_samples * band.n_features * n_delays
+        learned = 4 * size.n_train * band.n_features * n_delays
+        small = min(band.n_stored, size.n_train)
+        pca = 0 if band.n_components is None else 3 * BLOCK_BYTES + 3 * 8 * small**2
+        transient = max(transient, loaded, pca)
+        found = replace(
+            found,
+            ram=found.ram + aligned + learned + (design if pca or n_delays > 1 else 0),
+            read=found.read + 4 * n_stimuli * band.n_stored,
+            copied=found.copied + 8 * (aligned + design),
+            flops64=found.flops64 + (2.0 * size.n_train * band.n_stored * small if pca else 0.0),
+            eigh_flops=found.eigh_flops + (9.0 * small**3 if pca else 0.0),
+        )
+    return replace(found, ram=found.ram + transient)

@@ -1,0 +1,191 @@
+"""What each job of a study needs, from shapes alone: memory beyond a started process, disk, and arithmetic.
+
+Steps visit targets in chunks (`brainenc.stats.chunks`), so memory follows the chunk, and only maps (one number per
+target) grow with their number. The multiples of a chunk were read from the steps and set against their measured peaks
+by ``benchmarks/plan/run.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from brainenc.stats.chunks import CHUNK_BYTES
+from pipelines.plan_features import FeatureShape
+from pipelines.plan_fit import Demand, fit_demand
+from pipelines.plan_shapes import Shapes, SubjectShape
+from pipelines.study import Model, Study
+
+STORED_COLUMNS = 1024
+"""Columns of a stored chunk of responses: a chunk that is read is no narrower."""
+
+CHUNKS = {"clean_responses": 6, "estimate_ceiling": 7, "score_encoder": 8, "partition_variance": 8}
+"""Chunks that a step holds at a time, as float64: what it reads, and what it makes of it."""
+
+N_MAPS = {"clean_responses": 6, "estimate_ceiling": 10, "score_encoder": 12}
+PICTURE_BYTES = 13 * 64 * 64
+"""A rendered picture with its contrast energy."""
+
+TABLE_BYTES = 1500
+"""A stimulus or a sample in a table: text columns are Python objects."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the graph.
+
+    Attributes
+    ----------
+    name : as its file of benchmarks is called, without suffix.
+    step : rule.
+    subject : "" for jobs of the whole study.
+    demand : what it needs; None where that is not known, see ``unknown``.
+    needs : names of the jobs before it.
+    threads : cores it takes.
+    unknown : why nothing is predicted.
+    """
+
+    name: str
+    step: str
+    subject: str
+    demand: Demand | None
+    needs: tuple[str, ...] = ()
+    threads: int = 1
+    unknown: str = ""
+    models: tuple[str, ...] = field(default=())
+
+
+def study_jobs(study: Study, shapes: Shapes) -> Iterator[Job]:
+    """Yield every job of a study, those it needs first."""
+    config = study.config
+    rows = shapes.n_stimuli * TABLE_BYTES
+    threads = config["resources"]["threads"]
+    planted = config["dataset"]["class"] == "planted"
+    seconds = None if planted else 0.0  # rendering pictures is not predicted
+    yield Job("check_study", "check_study", "", Demand("table", ram=2 * rows, read=64 * 2**20))
+    picture_bytes = PICTURE_BYTES * shapes.n_stimuli if planted else 0
+    stimuli = Demand("table", ram=3 * rows + picture_bytes, written=rows // 3, seconds=seconds)
+    yield Job("prepare_stimuli", "prepare_stimuli", "", stimuli)
+    for name in config["features"]:
+        shape = shapes.features.get(name)
+        demand = None if shape is None else _extract(shape, shapes.n_stimuli)
+        why = shapes.unknown.get(name, "")
+        yield Job(f"extract_features/{name}", "extract_features", "", demand, ("prepare_stimuli",), threads, why)
+    for subject in study.subjects:
+        yield from _subject_jobs(study, shapes, subject, threads)
+    ends = [f"{step}/sub-{s}" for s in study.subjects for step in ("paint_maps", "export_maps", "summarise_regions")]
+    ends += [f"check_recovery/sub-{s}" for s in study.subjects if planted]
+    pictures = 40 * 2**20 + rows
+    yield Job("write_report", "write_report", "", Demand("pictures", ram=pictures, seconds=3.0), tuple(ends))
+
+
+def _extract(shape: FeatureShape, n_stimuli: int) -> Demand:
+    stored = 4 * n_stimuli * shape.n_stored
+    if shape.ram is not None and shape.seconds is not None and shape.start_seconds is not None:
+        took = shape.start_seconds + n_stimuli * shape.seconds
+        return Demand("", ram=shape.ram, written=stored, seconds=took, bound="network")
+    # A table is computed whole once, as a check; an array is read by rows.
+    held = n_stimuli * (TABLE_BYTES + 24 * min(shape.n_extracted, 4096)) + 2 * 4 * shape.batch_size * shape.n_extracted
+    return Demand("table", ram=held, read=4 * n_stimuli * shape.n_extracted, written=stored)
+
+
+def _subject_jobs(study: Study, shapes: Shapes, subject: str, threads: int) -> Iterator[Job]:
+    config, size = study.config, shapes.subjects[subject]
+    here = f"sub-{subject}"
+
+    def job(step: str, demand: Demand, *needs: str) -> Job:
+        return Job(f"{step}/{here}", step, subject, demand, tuple(f"{name}/{here}" for name in needs))
+
+    kind = config["dataset"]["class"]
+    values = 4 * size.n_rows * size.n_targets
+    table = size.n_rows * TABLE_BYTES
+    yield job("prepare_responses", _prepare(kind, size, table))
+    split = Demand("table", ram=2 * table + shapes.n_stimuli * TABLE_BYTES, written=size.n_rows * 40)
+    yield Job(
+        f"split_samples/{here}", "split_samples", subject, split, ("prepare_stimuli", f"prepare_responses/{here}")
+    )
+    ram = streamed("clean_responses", size.n_rows, size.n_targets) + table
+    clean = Demand("table", ram=ram, read=2 * values, written=values, copied=12 * 2 * values)
+    yield job("clean_responses", clean, "split_samples")
+    ram = streamed("estimate_ceiling", size.n_rows, size.n_targets) + table
+    yield job("estimate_ceiling", Demand("table", ram=ram, read=2 * values, copied=40 * 2 * values), "clean_responses")
+    for model in study.models:
+        yield from _model_jobs(study, shapes, subject, model, threads)
+    scores = [f"score_encoder/{here}_{model.name}" for model in study.models]
+    parts = [f"partition_variance/{here}_{model.name}" for model in study.joint_models]
+    yield _after("summarise_regions", subject, _regions(study, size), scores)
+    n_maps = 5 * len(study.models) + 7
+    painted = Demand("pictures", ram=120 * 2**20 + 16 * n_maps * size.n_targets, seconds=None)
+    yield _after("paint_maps", subject, painted, [*scores, *parts])
+    exported = Demand("table", ram=2**24 + 24 * n_maps * size.n_targets, written=8 * n_maps * size.n_targets)
+    yield _after("export_maps", subject, exported, scores)
+    if kind == "planted":
+        truth = 8 * size.n_rows * size.n_targets + 12 * size.n_tested * size.n_targets
+        yield _after("check_recovery", subject, Demand("table", ram=truth, seconds=None), [*scores, *parts])
+
+
+def _prepare(kind: str, size: SubjectShape, table: int) -> Demand:
+    """What reading one subject's responses takes; what models of BOLD and planted signals take is not known."""
+    values = 4 * size.n_rows * size.n_targets
+    if kind == "folder":
+        held = min(values, 2 * 2**20 * 16) + values  # formats that are no HDF5 are mapped or read whole
+        return Demand("table", ram=held + table, read=values, written=values)
+    return Demand("pictures", ram=5 * values // 2 + table, written=values, seconds=None)
+
+
+def _after(step: str, subject: str, demand: Demand, needs: list[str]) -> Job:
+    return Job(f"{step}/sub-{subject}", step, subject, demand, tuple(needs))
+
+
+def _model_jobs(study: Study, shapes: Shapes, subject: str, model: Model, threads: int) -> Iterator[Job]:
+    config, size = study.config, shapes.subjects[subject]
+    here, whose = f"sub-{subject}_{model.name}", f"sub-{subject}"
+    why = next((shapes.unknown[name] for name in model.features if name in shapes.unknown), "")
+    before = (f"clean_responses/{whose}", *(f"extract_features/{name}" for name in model.features))
+    demand = None
+    if not why:
+        bands = [shapes.features[name] for name in model.features]
+        demand = fit_demand(config["encoders"][model.encoder], bands, size, shapes.n_stimuli)
+    yield Job(f"fit_encoder/{here}", "fit_encoder", subject, demand, before, threads, why, (model.label,))
+    needs = (f"fit_encoder/{here}", f"estimate_ceiling/{whose}")
+    yield Job(f"score_encoder/{here}", "score_encoder", subject, _score(config, size), needs, models=(model.label,))
+    if model in study.joint_models:
+        reduced = tuple(f"score_encoder/sub-{subject}_{other.name}" for other in study.reduced(model))
+        ram = streamed("partition_variance", size.n_tested, size.n_targets, len(model.features) + 2)
+        tested = 4 * size.n_tested * size.n_targets * (len(model.features) + 2)
+        part = Demand("table", ram=ram + size.n_rows * TABLE_BYTES, read=tested, copied=20 * tested)
+        after = (f"score_encoder/{here}", *reduced)
+        yield Job(f"partition_variance/{here}", "partition_variance", subject, part, after, models=(model.label,))
+
+
+def _score(config: dict[str, Any], size: SubjectShape) -> Demand:
+    """Permutations take a row order and a product each: bound by memory, not by arithmetic."""
+    tested = 4 * size.n_tested * size.n_targets
+    n_permutations = config["statistics"]["n_permutations"]
+    ram = streamed("score_encoder", max(size.n_tested, size.n_samples), size.n_targets) + size.n_rows * TABLE_BYTES
+    return Demand("table", ram=ram, read=3 * tested, copied=(40 + 4 * n_permutations) * tested)
+
+
+def _regions(study: Study, size: SubjectShape) -> Demand:
+    """Bootstrap by weighted sums: a few GEMMs of (n_bootstrap, n_tested) by (n_tested, n_targets) per model."""
+    n_bootstrap = study.config["statistics"]["n_bootstrap"]
+    n_runs = len(study.models) + len(study.comparisons) * 2
+    tested = size.n_tested * size.n_targets
+    ram = 10 * chunk_bytes(size.n_tested, size.n_targets) + size.n_targets * (8 * (size.n_regions + 1) + 200)
+    flops = n_runs * 8 * 2 * n_bootstrap * tested
+    whole = 3 * 8 * tested  # the region of all targets is identified at once
+    ram += whole + 8 * n_bootstrap * (size.n_regions + 1) * 4 + size.n_rows * TABLE_BYTES
+    return Demand("table", ram=ram, flops64=flops, read=4 * n_runs * tested, copied=n_runs * 100 * tested)
+
+
+def streamed(step: str, n_rows: int, n_targets: int, chunks: int | None = None) -> int:
+    """Bytes of a step that visits targets in chunks: the chunks it holds, and its maps."""
+    n_chunks = CHUNKS[step] if chunks is None else CHUNKS[step] + chunks
+    return n_chunks * chunk_bytes(n_rows, n_targets) + 8 * N_MAPS.get(step, 12) * n_targets
+
+
+def chunk_bytes(n_rows: int, n_targets: int) -> int:
+    """Bytes of one float64 chunk of responses."""
+    width = max(CHUNK_BYTES // (8 * n_rows), STORED_COLUMNS)
+    return 8 * n_rows * min(n_targets, width)
