@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pandas as pd
 from brainenc import datasets
 from brainenc.core import storage
 from brainenc.core.align import rows_of
+from brainenc.core.stored import Matrix, column_blocks
 from brainenc.encoders.fields import read_fields
 from brainenc.world import cortex, recovery
+from brainenc.world.truth import PlantedTruth
 from pipelines.samples import load_samples
 from pipelines.study import class_and_arguments
 
@@ -56,8 +59,8 @@ def check_recovery(
     table = storage.load_stimuli(stimuli).table
     shown = table.iloc[rows_of(samples.stimulus_ids[tested], table.index.to_numpy(object), "stimulus table")]
     sizes = {name: shown[f"size_{name}"].to_numpy(float) for name in cortex.PLANTED_CATEGORIES}
-    Y_hat = storage.load_arrays(folders[joint] / "predictions.safetensors")["Y_hat"]
-    checks += recovery.preference_checks(truth, Y_hat, sizes)
+    Y_hat = storage.open_arrays(folders[joint] / "predictions.safetensors")["Y_hat"]
+    checks += recovery.preference_checks(*_preferring(truth, Y_hat), sizes)
     if "energy+" in joint:
         unique = storage.load_maps(folders[joint] / "partition.h5")
         others = [m.values for name, m in unique.items() if name.startswith("unique_") and name != "unique_energy"]
@@ -70,9 +73,20 @@ def check_recovery(
     storage.write_table(output, pd.DataFrame(rows), index=False)
 
 
+def _preferring(truth: PlantedTruth, Y_hat: Matrix) -> tuple[PlantedTruth, np.ndarray]:
+    """Truth and predictions of the targets with a planted preference."""
+    chosen = np.isin(truth.region, (*recovery.PREFERRED, "ANTI"))
+    read = [Y_hat[:, columns][:, chosen[columns]] for columns in column_blocks(Y_hat.shape)]
+    return replace(truth, region=truth.region[chosen], preferred=truth.preferred[chosen]), np.concatenate(read, axis=1)
+
+
 def _fields(model: Path, entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Receptive field centres read from the coefficients of the energy model."""
-    state = storage.load_arrays(model / "encoder.safetensors")
-    side = entry.get("grid", 8)
-    x, y, _ = read_fields(state["coef"], state["feature_scale"], (side, side), cortex.FIELD)
+    state = storage.open_arrays(model / "encoder.safetensors")
+    side, coef = entry.get("grid", 8), state["coef"]
+    centres = [
+        read_fields(coef[:, columns], state["feature_scale"], (side, side), cortex.FIELD)[:2]
+        for columns in column_blocks(coef.shape)
+    ]
+    x, y = np.concatenate(centres, axis=1)
     return x, y

@@ -13,6 +13,7 @@ from brainenc import encoders
 from brainenc.core import storage
 from brainenc.core.align import align
 from brainenc.core.provenance import record
+from brainenc.core.stored import StoredMatrix, column_blocks, scratch
 from brainenc.core.types import DataError
 from brainenc.encoders.banded import Banded
 from brainenc.encoders.delay import Delayer
@@ -63,26 +64,25 @@ def fit_encoder(
     folds = list(samples.split.folds())
     joint = len(bands) > 1
 
-    held_out = {"Y_hat": np.full((len(samples.tested), samples.Y.shape[1]), np.nan, np.float32)}
-    for train, test in tqdm(folds, desc="outer folds", unit="fold", disable=len(folds) == 1):
-        encoder, designs, reductions = _fit(config, X, samples, train, components, delays)
-        rows = np.searchsorted(samples.tested, test)
-        tested = [design[test] for design in designs]
-        held_out["Y_hat"][rows] = encoder.predict(tested if _takes_bands(encoder) else tested[0])
-        if joint:
-            for name, part in zip(bands, encoder.predict(tested, split=True), strict=True):
-                held_out.setdefault(f"band:{name}", np.full_like(held_out["Y_hat"], np.nan))[rows] = part
-    if len(folds) > 1:
-        encoder, _, reductions = _fit(config, X, samples, np.arange(len(samples.Y)), components, delays)
-
     inputs = {"responses": responses, "split": split, **dict(zip(bands, features, strict=True))}
+    made = record("fit_encoder", parameters, inputs, parameters["seed"])
+    notes = {"provenance": json.dumps(storage.plain(made))}
+    names = ["Y_hat", *(f"band:{name}" for name in bands if joint)]
+    shape = (len(samples.tested), samples.Y.shape[1])
+    with storage.arrays_writer(predictions, dict.fromkeys(names, (shape, np.float32)), notes) as held_out:
+        for train, test in tqdm(folds, desc="outer folds", unit="fold", disable=len(folds) == 1):
+            encoder, designs, reductions = _fit(config, X, samples, train, components, delays, output)
+            rows = np.searchsorted(samples.tested, test)
+            _predict(encoder, [design[test] for design in designs], held_out, rows)
+    if len(folds) > 1:
+        everything = np.arange(len(samples.Y))
+        encoder, _, reductions = _fit(config, X, samples, everything, components, delays, output)
+
     state = dict(encoder.state())
     for name, reduction in zip(bands, reductions, strict=True):
         if reduction is not None:
             state |= {f"pca:{name}:{key}": value for key, value in reduction.state().items()}
-    made = record("fit_encoder", parameters, inputs, parameters["seed"])
-    storage.save_arrays(output, state, {"provenance": json.dumps(storage.plain(made))})
-    storage.save_arrays(predictions, held_out, {"provenance": json.dumps(storage.plain(made))})
+    storage.save_arrays(output, state, notes)
     storage.write_json(
         card,
         {
@@ -108,8 +108,12 @@ def _fit(
     train: np.ndarray,
     components: list[int | None],
     delays: list[int] | None,
+    output: Path,
 ) -> tuple[Any, list[np.ndarray], list[Any]]:
-    """Reduce, delay and fit on the samples ``train``; returns encoder, designs of all samples, and reductions."""
+    """Reduce, delay and fit on the samples ``train``; returns encoder, designs of all samples, and reductions.
+
+    An encoder that streams gets a place on disk beside ``output`` for its coefficients, which is gone when it is.
+    """
     recording = samples.recording if delays else None
     designs, reductions = _reduce(X, train if recording is None else recording.kept[train], components)
     if delays and recording is not None:
@@ -117,8 +121,30 @@ def _fit(
         designs = [delayer.transform(design, recording.run)[recording.kept] for design in designs]
     encoder = encoders.build(config[0], **config[1])
     learned = [design[train] for design in designs]
-    encoder.fit(learned if _takes_bands(encoder) else learned[0], samples.Y[train], groups=samples.split.group[train])
+    place = {}
+    if _streams(encoder):
+        n_features = sum(design.shape[1] for design in learned)
+        place["coef"] = scratch(output, (n_features, samples.Y.shape[1]))
+    given = learned if _takes_bands(encoder) else learned[0]
+    encoder.fit(given, samples.Y.rows(train), groups=samples.split.group[train], **place)
     return encoder, designs, reductions
+
+
+def _predict(encoder: Any, tested: list[np.ndarray], held_out: dict[str, StoredMatrix], rows: np.ndarray) -> None:
+    """Write the predictions for the tested samples of a fold, whole and by band, as they come."""
+    given = tested if _takes_bands(encoder) else tested[0]
+    parts = [name for name in held_out if name.startswith("band:")]
+    n_rows, n_targets = len(rows) * len(held_out), held_out["Y_hat"].shape[1]
+    every: list[dict[str, slice]] = [{}]
+    if _streams(encoder):
+        tallest = max(n_rows, sum(design.shape[1] for design in tested))  # predictions or coefficients
+        every = [{"targets": columns} for columns in column_blocks((tallest, n_targets))]
+    for only in every:
+        at = rows, only.get("targets", slice(None))
+        held_out["Y_hat"][at] = encoder.predict(given, **only)
+        if parts:
+            for name, part in zip(parts, encoder.predict(given, split=True, **only), strict=True):
+                held_out[name][at] = part
 
 
 def _reduce(X: list[np.ndarray], train: np.ndarray, components: list[int | None]) -> tuple[list[np.ndarray], list[Any]]:
@@ -133,13 +159,19 @@ def _takes_bands(encoder: Any) -> bool:
     return isinstance(encoder, Banded)
 
 
+def _streams(encoder: Any) -> bool:
+    """Does it write coefficients block by block, and predict some targets at a time?"""
+    return bool(getattr(encoder, "streams", False))
+
+
 def _diagnostics(encoder: Any) -> dict[str, Any]:
     """Penalties that were tried, how many targets chose each, and how many sit at an edge of the grid."""
     alpha, grid = encoder.alpha_[np.isfinite(encoder.alpha_)], np.sort(encoder.alphas_)
-    nearest = np.abs(np.log(grid)[None] - np.log(alpha)[:, None]).argmin(axis=1)
+    chosen, counts = np.unique(alpha, return_counts=True)
+    nearest = np.abs(np.log(grid)[None] - np.log(chosen)[:, None]).argmin(axis=1)
     return {
         "alphas": grid,
-        "alpha_shares": np.bincount(nearest, minlength=len(grid)) / max(len(alpha), 1),
+        "alpha_shares": np.bincount(nearest, counts, minlength=len(grid)) / max(len(alpha), 1),
         "alpha_edges": encoder.alpha_edges_,
         "extended": len(grid) > encoder.n_alphas if encoder.alphas == "auto" else len(grid) > len(encoder.alphas),
     }

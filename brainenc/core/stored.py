@@ -13,6 +13,7 @@ import os
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from brainenc.core.types import DataError
 
 ROWS = 1024
 """Rows of an HDF5 data set read at a time when only some of them are wanted."""
+
+BLOCK_BYTES = 16 * 2**20
+"""Bytes of a block that only passes through memory."""
 
 
 class Matrix(ABC):
@@ -185,6 +189,13 @@ def scratch(beside: Path | str, shape: tuple[int, int], dtype: Any = np.float32)
     os.unlink(name)
     os.ftruncate(number, int(shape[0]) * int(shape[1]) * np.dtype(dtype).itemsize)
     return StoredMatrix(_Descriptor(number), 0, shape, dtype)
+
+
+def column_blocks(shape: tuple[int, ...], dtype: Any = np.float32, n_bytes: int = BLOCK_BYTES) -> Iterator[slice]:
+    """Yield slices of neighbouring columns that cover a matrix (n_rows, n_columns), each of about ``n_bytes``."""
+    width = max(1, n_bytes // max(1, shape[0] * np.dtype(dtype).itemsize))
+    for start in range(0, shape[1], width):
+        yield slice(start, min(start + width, shape[1]))
 
 
 def _is_number(rows: Any) -> bool:

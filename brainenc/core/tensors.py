@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from brainenc.core.layout import atomic_path, existing
-from brainenc.core.stored import Matrix, StoredMatrix
+from brainenc.core.stored import Matrix, StoredMatrix, column_blocks
 from brainenc.core.types import DataError
 
 Shapes = Mapping[str, tuple[tuple[int, ...], Any]]
@@ -31,7 +31,6 @@ CODE_OF = {
         ("u8", "i8", "f8", "c8", "f4", "u4", "i4", "f2", "u2", "i2", "i1", "u1", "?"), CODES, strict=True
     )
 }
-BLOCK_BYTES = 16 * 2**20
 
 
 def save_arrays(path: Path | str, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
@@ -43,7 +42,7 @@ def save_arrays(path: Path | str, arrays: Mapping[str, Any], metadata: Mapping[s
     with arrays_writer(path, {name: (array.shape, array.dtype) for name, array in given.items()}, metadata) as places:
         for name, array in given.items():
             place = places[name]
-            for columns in blocks(array.shape, array.dtype) if array.ndim == 2 else [Ellipsis]:
+            for columns in column_blocks(array.shape, array.dtype) if array.ndim == 2 else [Ellipsis]:
                 at = columns if columns is Ellipsis else (slice(None), columns)
                 place[at] = array[at]
 
@@ -59,8 +58,8 @@ def arrays_writer(
     path : path
         Written as a whole or not at all.
     shapes : mapping of name -> (shape, dtype)
-        Matrices are `StoredMatrix`, filled on disk; all others are arrays in memory, written at the end. What is never
-        filled is 0.
+        Matrices are `StoredMatrix`, filled on disk; all others are arrays in memory, written at the end. Places come
+        in this order, and what is never filled is 0.
     metadata : mapping of str, optional
         As `save_arrays`.
 
@@ -86,7 +85,7 @@ def arrays_writer(
             stream.write(struct.pack("<Q", len(text)) + text)
             stream.truncate(8 + len(text) + end)
         places: dict[str, Any] = {}
-        for name in names:
+        for name in shapes:
             sizes, start = tuple(shapes[name][0]), 8 + len(text) + offsets[name]
             if len(sizes) == 2:
                 places[name] = StoredMatrix.at(temporary, start, (sizes[0], sizes[1]), types[name], os.O_RDWR)
@@ -138,13 +137,6 @@ def open_arrays(path: Path | str) -> dict[str, Any]:
     except SafetensorError as error:
         raise _not_whole(path, error) from error
     return arrays
-
-
-def blocks(shape: tuple[int, ...], dtype: Any, n_bytes: int = BLOCK_BYTES) -> Iterator[slice]:
-    """Yield slices of neighbouring columns that cover a matrix (n_rows, n_columns), each of about ``n_bytes``."""
-    width = max(1, n_bytes // max(1, shape[0] * np.dtype(dtype).itemsize))
-    for start in range(0, shape[1], width):
-        yield slice(start, min(start + width, shape[1]))
 
 
 def _number_type(path: Path | str, name: str, dtype: Any) -> np.dtype[Any]:

@@ -184,6 +184,7 @@ def test_a_file_filled_block_by_block_is_the_file_saved_whole(tmp_path):
     values, vector = numbers((5, 7)), numbers((3,), "i8")
     storage.save_arrays(tmp_path / "whole", {"m": values, "v": vector}, {"a": "b"})
     with storage.arrays_writer(tmp_path / "f", {"m": ((5, 7), "f4"), "v": ((3,), "i8")}, {"a": "b"}) as places:
+        assert list(places) == ["m", "v"]  # as asked for, not as they lie in the file
         places["v"][:] = vector
         places["m"][[0, 2, 4], 3:] = values[[0, 2, 4], 3:]
         places["m"][[1, 3], 3:] = values[[1, 3], 3:]

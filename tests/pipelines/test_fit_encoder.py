@@ -12,10 +12,13 @@ from brainenc import encoders
 from brainenc.core import storage
 from brainenc.core.align import align
 from brainenc.core.spaces import ParcelSpace
+from brainenc.core.stored import column_blocks
 from brainenc.core.types import DataError, Features, Responses
+from brainenc.encoders.banded import Banded
 from brainenc.encoders.delay import Delayer
 from brainenc.features.reduction import PrincipalComponents
 from brainenc.stats import metrics, splits
+from pipelines import fit_encoder as fit_step
 from pipelines.fit_encoder import fit_encoder
 from pipelines.samples import load_samples
 from tests.pipelines.conftest import BROKEN, DEAD
@@ -180,3 +183,69 @@ def test_reduced_models_of_given_band_weights_choose_their_own(toy, tmp_path) ->
     encoder = {**toy.study.config["encoders"]["banded"], "gammas": [[0.5, 0.5], [0.9, 0.1]]}
     made = fit(toy, "banded/a", tmp_path, parameters={"encoder": encoder})
     assert "gammas" not in storage.read_json(made.card)["encoder"]
+
+
+class StreamingBanded(Banded):
+    """Writes coefficients where it is told to, and predicts only the targets asked for."""
+
+    streams = True
+    asked: list[slice] = []
+
+    def fit(self, X, Y, groups=None, coef=None):
+        super().fit(X, Y, groups=groups)
+        for start in range(0, coef.shape[1], 5):
+            coef[:, start : start + 5] = self.coef_[:, start : start + 5]
+        self.coef_ = coef
+        return self
+
+    def predict(self, X, split=False, targets=None):
+        self.asked.append(targets)
+        written, self.coef_ = self.coef_, np.asarray(self.coef_)
+        predicted = super().predict(X, split=split)[..., targets]
+        self.coef_ = written
+        return predicted
+
+    def state(self):
+        return {**super().state(), "coef": self.coef_}
+
+
+@pytest.mark.parametrize("n_folds", [1, 3])
+def test_an_encoder_that_streams_leaves_the_same_files(toy, tmp_path, monkeypatch, n_folds):
+    table = storage.read_table(toy.subject / "split.tsv")
+    if n_folds > 1:
+        table["test_fold"] = [int(stimulus_id[1:]) % n_folds for stimulus_id in table["stimulus_id"]]
+    storage.write_table(tmp_path / "split.tsv", table, index=False)
+    inputs = {"split": tmp_path / "split.tsv"}
+    monkeypatch.setattr(fit_step, "_streams", lambda encoder: isinstance(encoder, StreamingBanded))
+    monkeypatch.setattr(encoders, "build", lambda kind, **arguments: Banded(**arguments))
+    whole = fit(toy, "banded/a+b", tmp_path / "whole", **inputs)
+    monkeypatch.setattr(encoders, "build", lambda kind, **arguments: StreamingBanded(**arguments))
+    monkeypatch.setattr(fit_step, "column_blocks", lambda shape: column_blocks(shape, n_bytes=4 * shape[0] * 7))
+    streamed = fit(toy, "banded/a+b", tmp_path / "streamed", **inputs)
+    assert slice(7, 14) in StreamingBanded.asked
+    assert streamed.encoder.read_bytes() == whole.encoder.read_bytes()
+    first, second = (storage.load_arrays(made.predictions) for made in (whole, streamed))
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], rtol=1e-5, atol=1e-6)
+    assert sorted(path.name for path in (tmp_path / "streamed").iterdir()) == [
+        "encoder.json",
+        "encoder.safetensors",
+        "predictions.safetensors",
+    ]
+
+
+def test_bands_keep_their_predictions_whatever_their_order(toy, tmp_path):
+    """Names of a file are sorted, bands of a study are not."""
+    config = toy.study.config["features"]
+    features = {"z": toy.folder / "features" / "a.h5", "b": toy.folder / "features" / "b.h5"}
+    encoder = {**toy.study.config["encoders"]["banded"], "gammas": [[0.5, 0.5], [0.9, 0.1]]}
+    parameters = {"encoder": encoder, "features": {"z": config["a"], "b": config["b"]}, "seed": 0, "average": True}
+    files = [tmp_path / name for name in ("encoder", "card", "predictions")]
+    fit_encoder(toy.subject / "responses.h5", toy.subject / "split.tsv", list(features.values()), parameters, *files)
+    held_out = storage.load_arrays(files[2])
+    r = {
+        name: metrics.correlation(held_out[name][:, :8], held_out["Y_hat"][:, :8]).mean()
+        for name in ("band:z", "band:b")
+    }
+    assert r["band:z"] > 0.9 > 0.5 > r["band:b"]  # the first eight targets follow a, here called z
