@@ -17,6 +17,7 @@ limit for large penalties (it becomes that of the marginal regression), which ma
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -86,6 +87,39 @@ def extension(grid: np.ndarray, edge: str) -> np.ndarray:
     n_more = max(1, int(np.ceil(EXTENSION_DECADES / step - 1e-9)))
     steps = 10.0 ** (step * np.arange(1, n_more + 1))
     return _rounded(np.sort(grid[0] / steps if edge == "lower" else grid[-1] * steps))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Penalties to try, and those that an extension would add at either edge; all ascending, apart from each other."""
+
+    base: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+    @classmethod
+    def around(cls, base: np.ndarray, extend: bool) -> Grid:
+        """Return the grid with its possible extensions, or without any."""
+        if not extend or len(base) < 2:
+            return cls(base, base[:0], base[:0])
+        return cls(base, extension(base, "lower"), extension(base, "upper"))
+
+    @property
+    def widest(self) -> np.ndarray:
+        """All penalties, (n_alphas,) ascending."""
+        return np.concatenate([self.lower, self.base, self.upper])
+
+    def outcomes(self) -> list[tuple[str, ...]]:
+        """Return the sets of edges that may come to be extended, none first."""
+        if not len(self.lower):
+            return [()]
+        return [(), ("lower",), ("upper",), ("lower", "upper")]
+
+    def span(self, edges: tuple[str, ...]) -> slice:
+        """Return where the grid extended at these edges lies within `widest`."""
+        start = 0 if "lower" in edges else len(self.lower)
+        stop = len(self.lower) + len(self.base) + (len(self.upper) if "upper" in edges else 0)
+        return slice(start, stop)
 
 
 def at_stake(scores: np.ndarray, baseline: np.ndarray, n_samples: int, cv_score: str) -> np.ndarray:

@@ -102,6 +102,11 @@ class Design:
     def n_samples(self) -> int:
         return len(self.bands[0])
 
+    @property
+    def band_sizes(self) -> np.ndarray:
+        """Features of each band, (n_bands,)."""
+        return np.array([Z.shape[1] for Z in self.bands])
+
     def is_primal(self, gamma: np.ndarray) -> bool:
         """Say whether the bands with weight have no more features than there are rows."""
         return sum(Z.shape[1] for Z, g in zip(self.bands, gamma, strict=True) if g > 0) <= self.n_samples

@@ -1,184 +1,204 @@
-"""Cross-validated search without predictions: the error of every penalty from one factorisation per fold.
+"""Cross-validated search without predictions: the score of every penalty from one factorisation per fold.
 
-With ``X_t' X_t = V diag(l) V'`` on a fold's training rows, ``z = V' X_t' y``, ``P = X_v V`` on its validation rows,
-``M = P' P``, ``q = P' y_v`` and ``w = 1 / (l + alpha)``, the squared error of a penalty is
+`exact_plan` holds the equations. Here the responses stream through in blocks of targets, in float32, each block once:
 
-    |y_v - P (w z)|^2 = |y_v|^2 - 2 sum_i w_i z_i q_i + sum_ij w_i w_j z_i z_j M_ij,
+    C_f = [X_f, 1]' Y_f     of every fold f; all candidates of band weights share them (the last row: sums of y)
+    z = learn (C - C_f)     with C = sum_f C_f,  or  z = learn y_t  on kernels
+    brackets = [z (N z - q); z z; near pairs],   errors = weights @ brackets
 
-and since ``w_i w_j = (w_i - w_j) / (l_j - l_i)`` the double sum is linear in ``w`` wherever eigenvalues differ:
-
-    err = |y_v|^2 + 2 W [z (N z - q)] + W^2 [z (B z)],    N_ij = M_ij / (l_j - l_i),
-
-with ``B`` the entries of ``M`` on the diagonal and on pairs of nearly equal eigenvalues, where ``N`` is 0. All
-penalties then cost two thin products (n_alphas, rank) x (rank, n_targets); `himalaya_backend.search` predicts the
-validation rows once per penalty. Plans are float64; responses stream through in float32. With more features than rows
-the same holds of the kernel: ``K_tt = U diag(l) U'``, ``z = U' y``, ``P = K_vt U``. Every fold is centred by its
-training rows, which fits the intercept.
+Centring by the training rows of a fold is rank one: with x the mean of its features and s the last row of C - C_f, so
+that s / n_t is the mean of its responses, ``z = V' (C - C_f - x s)`` has the column ``-V' x`` in ``learn``, and
+``q = P' (y_v - s / n_t)`` the column ``P'1 / n_t`` in ``bend``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from brainenc.encoders.choice import fold_mean, settled
+from brainenc.encoders.compute import Compute, host
 from brainenc.encoders.design import Design
+from brainenc.encoders.exact_factors import FoldRows, OnFeatures, OnKernels, is_partition
+from brainenc.encoders.exact_plan import FoldPlan
+from brainenc.encoders.flops import is_primal
 from brainenc.encoders.folds import Folds
-from brainenc.encoders.himalaya_backend import Choice, choose, host, settled, to_backend
-
-NEAR = 1e-3
-"""Relative gap below which two eigenvalues count as equal."""
-
-N_TARGETS = 2048
-"""Targets at a time: blocks of this width stay in cache and keep the products thin."""
 
 
-@dataclass(frozen=True)
-class FoldPlan:
-    """All of a fold that does not depend on the responses; arrays on the backend's device.
+class Exact:
+    """Curves of scores over penalties: the plan is made at once, responses come in blocks.
 
-    ``rotate`` (2 rank, p or n_train): z and N z in one product. ``P`` (n_validation, rank). ``large``: for correlations
-    at penalties above the largest eigenvalue, where the plain form cancels: M, N' and B, stacked (3 rank, rank).
+    Parameters
+    ----------
+    design : standardised training features.
+    folds : [(training rows, validation rows), ...]; any rows, cheapest where they are consecutive and complementary.
+    gammas : (n_gammas, n_bands) candidates of band weights; a band of weight 0 is left out exactly.
+    alphas : (n_alphas,) ascending.
+    cv_score : "r2" or "correlation", computed within each fold, then averaged.
+    compute : where.
+    n_targets : targets to come, for the choice between features and kernels.
     """
 
-    train: np.ndarray
-    validation: np.ndarray
-    rotate: Any
-    P: Any
-    B: Any
-    W: np.ndarray
-    R: np.ndarray
-    large: Any | None
+    def __init__(
+        self, design: Design, folds: Folds, gammas: np.ndarray, alphas: np.ndarray, cv_score: str,
+        compute: Compute, n_targets: int = 10_000,
+    ) -> None:  # fmt: skip
+        self.alphas, self.cv_score, self.compute = alphas, cv_score, compute
+        self.folds = [FoldRows(train, validation, design.n_samples) for train, validation in folds]
+        self._partition = is_partition(self.folds, design.n_samples)
+        self._buffers: dict[str, Any] = {}
+        tested = [fold.n_validation for fold in self.folds]
+        sizes = design.band_sizes
+        primal = [
+            is_primal(design.n_samples, int(sizes[gamma > 0].sum()), n_targets, tested, len(alphas)) for gamma in gammas
+        ]
+        common = (self.folds, alphas, cv_score, compute)
+        self.X = compute.put(np.concatenate([*design.bands, np.ones((design.n_samples, 1), np.float32)], axis=1))
+        makers: dict[bool, OnFeatures | OnKernels] = {}
+        if any(primal):
+            makers[True] = OnFeatures(self.X, sizes, *common)
+        if not all(primal):
+            makers[False] = OnKernels(design, *common)
+        self.plans: list[list[FoldPlan]] = [
+            [makers[on_features].plan(gamma, f) for f in range(len(self.folds))]
+            for gamma, on_features in zip(gammas, primal, strict=True)
+        ]
+        self.is_primal = any(primal)
 
+    def curves(self, y: Any) -> list[np.ndarray]:
+        """Return the mean score over folds of every penalty: per candidate (n_alphas + 1, n_columns) float64.
 
-def search(
-    design: Design, Y: np.ndarray, folds: Folds, alphas: np.ndarray, gammas: np.ndarray, cv_score: str,
-    n_targets_batch: int, backend: ModuleType,
-) -> Choice:  # fmt: skip
-    """Choose alpha and band weights of each target; arguments and result as in `himalaya_backend.search`."""
-    best: Choice | None = None
-    for index, gamma in enumerate(gammas):
-        choice = choose(score_curve(design, gamma, Y, folds, alphas, cv_score, backend), alphas, index)
-        best = choice if best is None else best.merged(choice)
-    assert best is not None
-    return best
+        The last row is the score of the training mean, the limit of an infinite penalty.
 
+        Parameters
+        ----------
+        y : (n_samples, n_columns) float32, here; standardised.
+        """
+        xp = self.compute.xp
+        C, total = self._products(y) if self.is_primal else (None, None)
+        raw: list[list[Any]] = [[] for _ in self.plans]
+        moments = []
+        for f, fold in enumerate(self.folds):
+            y_v, y_t = y[fold.validation], [y[rows] for rows in fold.train]
+            s_v, s_t = y_v.sum(0), sum(part.sum(0) for part in y_t)
+            spread = xp.subtract(y_v, s_v / fold.n_validation, out=self._buffer("spread", *y_v.shape))
+            spread *= spread
+            moments.append(xp.stack([s_v, s_t, spread.sum(0)]))
+            seen = None if C is None else (self._trained(f, C, total, y_t), C[f])
+            for plans, into in zip(self.plans, raw, strict=True):
+                into.append(self._errors(f, plans[f], seen, y_v, y_t, s_t))
+        sums = host(xp.stack(moments))
+        return [self._mean_curve(host(xp.stack(parts)), sums) for parts in raw]
 
-def score_curve(
-    design: Design, gamma: np.ndarray, Y: np.ndarray, folds: Folds, alphas: np.ndarray, cv_score: str,
-    backend: ModuleType,
-) -> np.ndarray:  # fmt: skip
-    """Cross-validated score of every alpha, and in the last row of the training mean, (n_alphas + 1, n_targets)."""
-    primal = design.is_primal(gamma)
-    matrix = design.columns(gamma).astype(np.float64) if primal else design.kernel(gamma)
-    plans = [_plan(matrix, fold, alphas, cv_score, primal, backend) for fold in folds]
-    features = to_backend(backend, matrix) if primal else None
-    blocks = (Y[:, start : start + N_TARGETS] for start in range(0, Y.shape[1], N_TARGETS))
-    curves = [_mean_curve(plans, features, block, alphas, cv_score, backend) for block in blocks]
-    return np.concatenate(curves, axis=1)
+    def products(self) -> Any | None:
+        """Return ``X' Y`` (n_features, n_columns) of the last block, all bands, if anything computes on features."""
+        return self._buffers["total"][:-1] if self.is_primal else None
 
+    def _products(self, y: Any) -> tuple[Any, Any]:
+        """Return ``[X_f, 1]' Y_f`` of each fold, and ``[X, 1]' Y``."""
+        xp, n_rows, n_columns = self.compute.xp, self.X.shape[1], y.shape[1]
+        C = [self._buffer(f"C{f}", n_rows, n_columns) for f in range(len(self.folds))]
+        total = self._buffer("total", n_rows, n_columns)
+        for fold, C_f in zip(self.folds, C, strict=True):
+            xp.matmul(self.X[fold.validation].T, y[fold.validation], out=C_f)
+        if self._partition:
+            xp.add(C[0], C[1], out=total)
+            for C_f in C[2:]:
+                total += C_f
+        else:
+            xp.matmul(self.X.T, y, out=total)
+        return C, total
 
-def _plan(
-    matrix: np.ndarray, fold: tuple[np.ndarray, np.ndarray], alphas: np.ndarray, cv_score: str, primal: bool,
-    backend: ModuleType,
-) -> FoldPlan:  # fmt: skip
-    train, validation = fold
-    if primal:
-        mean = matrix[train].mean(axis=0)
-        learned, tested = matrix[train] - mean, matrix[validation] - mean
-        gram = learned.T @ learned
-    else:
-        rows = matrix[:, train].mean(axis=1)
-        centred = matrix - rows[:, None] - rows[None, :] + rows[train].mean()
-        gram, tested = centred[np.ix_(train, train)], centred[np.ix_(validation, train)]
-    eigenvalues, vectors = np.linalg.eigh(gram)
-    keep = eigenvalues > max(eigenvalues[-1], 0.0) * len(gram) * np.finfo(np.float64).eps
-    eigenvalues, vectors = eigenvalues[keep], vectors[:, keep]
-    P = tested @ vectors
-    if cv_score == "correlation":
-        P = P - P.mean(axis=0)
-    M = P.T @ P
-    gap = eigenvalues[None, :] - eigenvalues[:, None]
-    near = np.abs(gap) <= NEAR * np.maximum(eigenvalues[None, :], eigenvalues[:, None])
-    N = np.where(near, 0.0, M / np.where(near, 1.0, gap))
-    B = np.where(near, M, 0.0)
-    large = None
-    if cv_score == "correlation" and len(eigenvalues):
-        large = to_backend(backend, np.concatenate([M, N * eigenvalues[:, None] * eigenvalues[None, :]]))
-    return FoldPlan(
-        train,
-        validation,
-        rotate=to_backend(backend, np.concatenate([vectors.T, N @ vectors.T])),
-        P=to_backend(backend, P),
-        B=to_backend(backend, B),
-        W=1.0 / (eigenvalues[None, :] + alphas[:, None]),
-        R=eigenvalues[None, :] / (eigenvalues[None, :] + alphas[:, None]),
-        large=large,
-    )
+    def _trained(self, f: int, C: list[Any], total: Any, y_t: list[Any]) -> Any:
+        """Return ``[X_t, 1]' Y_t``."""
+        fold, out = self.folds[f], self._buffer("trained", *total.shape)
+        if fold.is_complement:
+            return self.compute.xp.subtract(total, C[f], out=out)
+        out[:] = sum(self.X[rows].T @ part for rows, part in zip(fold.train, y_t, strict=True))
+        return out
 
+    def _errors(self, f: int, plan: FoldPlan, seen: tuple[Any, Any] | None, y_v: Any, y_t: list[Any], s_t: Any) -> Any:
+        """Return squared errors but for their constant, or products above squared lengths; one row a penalty."""
+        xp, k, n_columns = self.compute.xp, plan.rank, y_v.shape[1]
+        z_and_sum = self._buffer("z", k + 1, n_columns)
+        z = z_and_sum[:k]
+        if plan.primal:
+            assert seen is not None
+            trained, C_f = (C if plan.rows is None else C[plan.rows] for C in seen)
+            xp.matmul(plan.learn, trained, out=z)
+        else:
+            self._rotate(plan.learn, y_t, z)
+        if plan.bend is None:
+            return self._predicted(plan, z, y_v - s_t / self.folds[f].n_train)
+        z_and_sum[k] = s_t
+        brackets = self._buffer("brackets", plan.weights.shape[1], n_columns)
+        bent = xp.matmul(plan.bend, z_and_sum, out=brackets[:k])
+        validated = C_f if plan.by_features else y_v
+        if self.cv_score == "r2":
+            self.compute.add_product(bent, plan.seen, validated, -1.0)
+        bent *= z
+        self._fill(brackets[k:], plan, z)
+        squared = plan.weights @ brackets
+        if self.cv_score == "r2":
+            return squared
+        q = xp.matmul(plan.seen, validated, out=self._buffer("q", k, n_columns))
+        q *= z
+        return xp.concatenate([plan.products @ q, squared])
 
-def _mean_curve(
-    plans: list[FoldPlan], features: Any | None, Y: np.ndarray, alphas: np.ndarray, cv_score: str, backend: ModuleType
-) -> np.ndarray:
-    """Score of every alpha, and of the training mean, averaged over the folds in which it is defined."""
-    total, count = np.zeros((len(alphas) + 1, Y.shape[1])), np.zeros((len(alphas) + 1, Y.shape[1]))
-    for plan in plans:
-        y_train, y = Y[plan.train], Y[plan.validation]
-        offset = y_train.mean(axis=0, dtype=np.float64).astype(np.float32)
-        learned, seen = to_backend(backend, y_train - offset), to_backend(backend, y - offset)
-        if features is not None:
-            # Rows centred by their training mean: X_t' y needs no centred copy of X, since y sums to 0.
-            learned = features[plan.train].T @ learned
-        scores = _fold_curve(plan, learned, seen, alphas, cv_score, backend)
-        known = ~np.isnan(scores)
-        total += np.where(known, scores, 0.0)
-        count += known
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    def _fill(self, brackets: Any, plan: FoldPlan, z: Any) -> None:
+        """Write z z, near pairs and, where a table asks for it, z (O z)."""
+        xp, k = self.compute.xp, plan.rank
+        xp.multiply(z, z, out=brackets[:k])
+        at = k
+        if plan.near is not None:
+            xp.matmul(plan.near, z, out=brackets[at : at + k])
+            brackets[at : at + k] *= z
+            at += k
+        elif len(plan.first):
+            xp.multiply(z[plan.first], z[plan.second], out=brackets[at : at + len(plan.first)])
+            at += len(plan.first)
+        if plan.off is not None:
+            xp.matmul(plan.off, z, out=brackets[at:])
+            brackets[at:] *= z
 
+    def _rotate(self, learn: Any, y_t: list[Any], z: Any) -> None:
+        """``z = learn @ y_t``, the training rows in pieces."""
+        start = 0
+        for part in y_t:
+            columns = learn[:, start : start + len(part)]
+            if start == 0:
+                self.compute.xp.matmul(columns, part, out=z)
+            else:
+                self.compute.add_product(z, columns, part)
+            start += len(part)
 
-def _fold_curve(
-    plan: FoldPlan, learned: Any, y: Any, alphas: np.ndarray, cv_score: str, backend: ModuleType
-) -> np.ndarray:
-    """Scores (n_alphas + 1, n_targets) of one fold."""
-    rank = plan.W.shape[1]
-    rotated = plan.rotate @ learned
-    z, s = rotated[:rank], rotated[rank:]
-    W, W2 = to_backend(backend, plan.W), to_backend(backend, plan.W**2)
-    centred = y - y.mean(0)
-    variation = host((centred * centred).sum(0))
-    if cv_score == "r2":
-        square = host((y * y).sum(0))
-        error = square + host(W @ (2.0 * z * (s - plan.P.T @ y)) + W2 @ (z * (plan.B @ z)))
-        error = np.concatenate([error, square[None]])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return settled(1.0 - error / variation, error, variation, len(y))
-    product = host(W @ (z * (plan.P.T @ centred)))
-    near = z * (plan.B @ z)
-    length = host(2.0 * (W @ (z * s)) + W2 @ near)
-    above = alphas >= _largest(plan, alphas)
-    if above.any() and plan.large is not None:
-        length[above] = _long_lengths(plan, z, near, alphas[above], above, backend)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        score = np.where(length > 0, product / np.sqrt(length * variation), 0.0)
-    score, product = (np.concatenate([rows, np.zeros((1, rows.shape[1]))]) for rows in (score, product))
-    return settled(score, product, variation, len(y))
+    def _predicted(self, plan: FoldPlan, z: Any, y: Any) -> Any:
+        """Predict the validation rows with every penalty, which is cheaper where they are few."""
+        errors = []
+        for w in plan.weights:
+            y_hat = plan.seen @ (z * w[:, None])
+            errors.append((y_hat * (y_hat - 2.0 * y)).sum(0))
+        return self.compute.xp.stack(errors)
 
+    def _mean_curve(self, raw: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """Turn the errors of all folds into mean scores; folds in which a target does not vary are left out."""
+        curves, n_alphas = [], len(self.alphas)
+        for part, (s_v, s_t, spread), fold in zip(raw, sums, self.folds, strict=True):
+            with np.errstate(invalid="ignore", divide="ignore"):
+                if self.cv_score == "r2":
+                    square = spread + fold.n_validation * (s_v / fold.n_validation - s_t / fold.n_train) ** 2
+                    made = np.concatenate([part + square, square[None]])
+                    score = 1.0 - made / spread
+                else:
+                    made, length = (np.pad(rows, ((0, 1), (0, 0))) for rows in (part[:n_alphas], part[n_alphas:]))
+                    score = np.where(length > 0, made / np.sqrt(length * spread), 0.0)
+            curves.append(settled(score, made, spread, fold.n_validation))
+        return fold_mean(curves)
 
-def _long_lengths(
-    plan: FoldPlan, z: Any, near: Any, alphas: np.ndarray, above: np.ndarray, backend: ModuleType
-) -> np.ndarray:
-    """Squared length of the prediction at large penalties, ``w = (1 - r) / alpha`` with ``r = l / (l + alpha)``."""
-    rank = plan.W.shape[1]
-    stacked = plan.large @ z
-    whole, bent = z * stacked[:rank], z * stacked[rank:]
-    R, R2 = to_backend(backend, plan.R[above]), to_backend(backend, plan.R[above] ** 2)
-    scaled = to_backend(backend, 2.0 * plan.R[above] / alphas[:, None])
-    inside = whole.sum(0) - 2.0 * (R @ whole) - scaled @ bent + R2 @ near
-    return host(inside) / alphas[:, None] ** 2
-
-
-def _largest(plan: FoldPlan, alphas: np.ndarray) -> float:
-    """Largest eigenvalue of the fold, from ``w = 1 / (l + alpha)``."""
-    return float((1.0 / plan.W[0] - alphas[0]).max(initial=0.0))
+    def _buffer(self, name: str, n_rows: int, n_columns: int) -> Any:
+        """Return an array kept from block to block: fresh memory would cost as much as the arithmetic on it."""
+        kept = self._buffers.get(name)
+        if kept is None or kept.shape[0] < n_rows or kept.shape[1] != n_columns:
+            kept = self._buffers[name] = self.compute.empty(n_rows, n_columns)
+        return kept[:n_rows]

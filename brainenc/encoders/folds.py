@@ -40,6 +40,19 @@ def inner_folds(n_samples: int, groups: Any, n_folds: int) -> Folds:
     return [(rows[fold != k], rows[fold == k]) for k in range(fold.max() + 1)]
 
 
+def side_by_side(folds: Folds) -> tuple[np.ndarray, Folds]:
+    """Return an order of the rows in which each fold's validation rows are consecutive, and the folds in that order.
+
+    Parameters
+    ----------
+    folds : a partition: every row is validated once.
+    """
+    order = np.concatenate([validation for _, validation in folds])
+    rows, ends = np.arange(len(order)), np.cumsum([len(validation) for _, validation in folds])
+    fold = np.searchsorted(ends, rows, side="right")
+    return order, [(rows[fold != k], rows[fold == k]) for k in range(len(folds))]
+
+
 def check_groups(groups: Any, n_samples: int) -> np.ndarray:
     """Return the groups as an array (n_samples,), or raise `DataError`."""
     labels = np.asarray(groups)

@@ -11,21 +11,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from brainenc.core.types import DataError
+from brainenc.encoders.choice import Choice as Choice
+from brainenc.encoders.choice import choose as choose
+from brainenc.encoders.choice import fold_mean, settled
+from brainenc.encoders.compute import DEVICES as DEVICES
+from brainenc.encoders.compute import Compute, places
+from brainenc.encoders.compute import host as host
 from brainenc.encoders.design import Design
 from brainenc.encoders.folds import Folds
-
-DEVICES = ("auto", "cpu", "cuda", "numpy")
-"""cuda and cpu compute with torch, "numpy" without it; "auto" takes cuda where there is one."""
-
-IMPOSSIBLE = -1e5
-"""Score of an alpha too small for the precision of the kernel, as in himalaya."""
 
 
 def backend_name(device: str) -> str:
@@ -38,16 +36,8 @@ def backend_name(device: str) -> str:
     DataError
         If the device is unknown, or CUDA is asked for and absent.
     """
-    if device not in DEVICES:
-        raise DataError(f"device is {device!r}, wanted one of {', '.join(DEVICES)}: fix the name.")
-    if device == "numpy":
-        return "numpy"
-    import torch
-
-    has_cuda = torch.cuda.is_available()
-    if device == "cuda" and not has_cuda:
-        raise DataError("device is 'cuda' but torch finds no CUDA device here: use device='auto' or 'cpu'.")
-    return "torch_cuda" if has_cuda and device != "cpu" else "torch"
+    place = places(device)[0]
+    return {"numpy": "numpy", "cpu": "torch"}.get(place.device, "torch_cuda")
 
 
 @contextmanager
@@ -68,31 +58,26 @@ def to_backend(backend: ModuleType, array: np.ndarray, dtype: str = "float32") -
     return array if backend.name == "numpy" else backend.asarray(array, dtype=dtype, device=_device(backend))
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What cross-validation chose for each target; all (n_targets,).
+class HimalayaCurves:
+    """Curves of scores by himalaya; see `exact.Exact` for the parameters."""
 
-    Attributes
-    ----------
-    score : mean over folds of the score at the chosen alpha and weights; NaN where no fold had one.
-    alpha : chosen penalty, NaN where the score is.
-    gamma : index of the chosen row of the band weights.
-    baseline : mean over folds of the score of the training mean, the limit of an infinite alpha.
-    margin : score minus that of the next larger alpha searched with it; infinite if there was none.
-    """
+    def __init__(
+        self, design: Design, folds: Folds, gammas: np.ndarray, alphas: np.ndarray, cv_score: str, compute: Compute,
+        n_targets_batch: int,
+    ) -> None:  # fmt: skip
+        self._design, self._gammas, self._compute = design, gammas, compute
+        self._rest = (folds, alphas, cv_score, n_targets_batch)
 
-    score: np.ndarray
-    alpha: np.ndarray
-    gamma: np.ndarray
-    baseline: np.ndarray
-    margin: np.ndarray
+    def curves(self, y: Any) -> list[np.ndarray]:
+        """Return per candidate (n_alphas + 1, n_columns) float64; the last row is the score of the training mean."""
+        device = "cuda" if self._compute.is_cuda else self._compute.device
+        with himalaya_backend(device) as backend:
+            Y = host(y, "float32")
+            return [mean_curve(self._design, gamma, Y, *self._rest, backend) for gamma in self._gammas]
 
-    def merged(self, other: Choice) -> Choice:
-        """Return the better choice per target; of equal scores the larger alpha, then the choice made first."""
-        with np.errstate(invalid="ignore"):
-            better = (other.score > self.score) | ((other.score == self.score) & (other.alpha > self.alpha))
-        names = ("score", "alpha", "gamma", "baseline", "margin")
-        return Choice(**{name: np.where(better, getattr(other, name), getattr(self, name)) for name in names})
+    def products(self) -> None:
+        """Return nothing: himalaya keeps its products to itself."""
+        return None
 
 
 def search(
@@ -112,32 +97,21 @@ def search(
     """
     best: Choice | None = None
     for index, gamma in enumerate(gammas):
-        curve = _mean_curve(design, gamma, Y, folds, alphas, cv_score, n_targets_batch, backend)
+        curve = mean_curve(design, gamma, Y, folds, alphas, cv_score, n_targets_batch, backend)
         choice = choose(curve, alphas, index)
         best = choice if best is None else best.merged(choice)
     assert best is not None
     return best
 
 
-def choose(curve: np.ndarray, alphas: np.ndarray, gamma: int) -> Choice:
-    """Take the best alpha of each column of a curve (n_alphas + 1, n_targets); the last row is the baseline."""
-    scores = np.where(np.isnan(curve[:-1]), -np.inf, curve[:-1])
-    best = len(alphas) - 1 - np.argmax(scores[::-1], axis=0)
-    columns = np.arange(curve.shape[1])
-    score = curve[best, columns]
-    alpha = np.where(np.isnan(score), np.nan, alphas[best])
-    margin = np.where(best + 1 < len(alphas), score - curve[best + 1, columns], np.inf)
-    return Choice(score, alpha, np.full(curve.shape[1], gamma), curve[-1], margin)
-
-
-def _mean_curve(
+def mean_curve(
     design: Design, gamma: np.ndarray, Y: np.ndarray, folds: Folds, alphas: np.ndarray, cv_score: str,
     n_targets_batch: int, backend: ModuleType,
 ) -> np.ndarray:  # fmt: skip
     """Return the score of every alpha, and of the training mean, averaged over the folds in which it is defined."""
     primal = design.is_primal(gamma)
     matrix = design.columns(gamma) if primal else design.kernel(gamma)
-    total, count = np.zeros((len(alphas) + 1, Y.shape[1])), np.zeros((len(alphas) + 1, Y.shape[1]))
+    curves = []
     for train, validation in folds:
         centred = _centred_columns(matrix, train) if primal else _centred_kernel(matrix, train)
         curve = _Curve(cv_score)
@@ -145,11 +119,8 @@ def _mean_curve(
         # A kernel holds squared singular values: in float32 the smallest penalties would drown in its rounding, and
         # scores that rounding made would be chosen.
         _solve(primal, *call, dtype="float32" if primal else "float64")
-        scores = curve.values()
-        known = ~np.isnan(scores)
-        total += np.where(known, scores, 0.0)
-        count += known
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        curves.append(curve.values())
+    return fold_mean(curves)
 
 
 def _solve(
@@ -231,13 +202,6 @@ def _correlation(Y: Any, Y_hat: Any) -> np.ndarray:
 SCORES: dict[str, Callable[[Any, Any], np.ndarray]] = {"r2": _r2, "correlation": _correlation}
 
 
-def settled(score: np.ndarray, raw: np.ndarray, total: np.ndarray, n_samples: int) -> np.ndarray:
-    """Mark alphas that himalaya could not solve, and targets that do not vary in this fold."""
-    score = np.where(np.isnan(raw), IMPOSSIBLE, score)
-    score[:, total <= 1e-10 * n_samples] = np.nan
-    return score
-
-
 def _centred_columns(Z: np.ndarray, train: np.ndarray) -> np.ndarray:
     return Z - Z[train].mean(axis=0, dtype=np.float64).astype(Z.dtype)
 
@@ -246,10 +210,6 @@ def _centred_kernel(K: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Centre a kernel as if the features had been centred with the training rows."""
     means = K[:, train].mean(axis=1)
     return K - means[:, None] - means[None, :] + means[train].mean()
-
-
-def host(array: Any) -> np.ndarray:
-    return np.asarray(array if isinstance(array, np.ndarray) else array.cpu().numpy(), dtype=np.float64)
 
 
 def _device(backend: ModuleType) -> str:

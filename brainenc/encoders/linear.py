@@ -1,9 +1,10 @@
 """What ridge and banded ridge share: from bands of features to coefficients, each target with its own penalty.
 
-    min_w |Y - sum_b Z_b w_b|^2 + alpha sum_b |w_b|^2 / gamma_b,    gamma on the simplex, alpha and gamma per target
+    min_w |Y - sum_b Z_b w_b|^2 + alpha sum_b |w_b|^2 / gamma_b,    gamma_b on the simplex, alpha and gamma per target
 
-Prepare (`design`), choose alpha and gamma by grouped cross-validation (`himalaya_backend.search`), look at the edges of
-the grid and extend it once (`alphas`), then solve for the coefficients on all training rows (`refit`).
+Prepare features (`design`) and responses (`targets`), choose alpha and gamma by grouped cross-validation (`search`,
+with the curves of `exact`, `closed` or himalaya), look at the edges of the grid (`alphas`), and solve for the
+coefficients on all training rows (`refit`), with a single candidate in the same pass over the responses.
 """
 
 from __future__ import annotations
@@ -11,30 +12,31 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
 
 from brainenc.core.types import DataError
 from brainenc.encoders import alphas as grids
-from brainenc.encoders import exact
-from brainenc.encoders.design import Design, Targets, check_matrix
-from brainenc.encoders.folds import Folds, check_groups, inner_folds
-from brainenc.encoders.himalaya_backend import DEVICES, SCORES, Choice, himalaya_backend, search
-from brainenc.encoders.refit import coefficient_solver
-
-SOLVERS = {"exact": exact.search, "himalaya": search}
-"""Name -> function that chooses alpha and band weights by cross-validation."""
+from brainenc.encoders.choice import Choice
+from brainenc.encoders.compute import DEVICES, places
+from brainenc.encoders.design import Design, check_matrix
+from brainenc.encoders.folds import Folds, check_groups, inner_folds, side_by_side
+from brainenc.encoders.search import search
+from brainenc.encoders.solvers import CV, SCORES, SOLVERS, Problem, check_groups_fit, check_solver
+from brainenc.encoders.targets import Targets
 
 STATE = ("coef", "feature_mean", "feature_scale", "target_mean", "alpha", "gamma", "cv_scores", "alphas", "band_sizes")
 PARAMETERS = (
-    "alphas", "n_alphas", "n_folds", "cv_score", "standardise", "extend", "solver", "device", "n_targets_batch",
+    "alphas", "n_alphas", "n_folds", "cv", "cv_score", "standardise", "extend", "solver", "device", "n_targets_batch",
 )  # fmt: skip
 
 
 class LinearEncoder(ABC):
     """Base of the linear encoders; see `Ridge` and `Banded` for the parameters."""
+
+    streams = True
+    """Responses are read, and coefficients written, in blocks of targets."""
 
     coef_: np.ndarray
     feature_mean_: np.ndarray
@@ -53,23 +55,27 @@ class LinearEncoder(ABC):
         alphas: str | Sequence[float] = "auto",
         n_alphas: int = 10,
         n_folds: int = 5,
+        cv: str = "folds",
         cv_score: str = "r2",
         standardise: bool = True,
         extend: bool = True,
-        solver: str = "himalaya",
+        solver: str = "exact",
         device: str = "auto",
-        n_targets_batch: int = 1000,
+        n_targets_batch: int = 1024,
     ) -> None:
+        _one_of("cv", cv, CV)
         _one_of("cv_score", cv_score, SCORES)
         _one_of("solver", solver, SOLVERS)
         _one_of("device", device, DEVICES)
+        check_solver(solver, cv, cv_score)
         check_count("n_alphas", n_alphas, 2)
         check_count("n_folds", n_folds, 2)
         check_count("n_targets_batch", n_targets_batch, 1)
         if isinstance(alphas, str) and alphas != "auto":
             raise DataError(f"alphas is {alphas!r}, wanted 'auto' or a list of positive numbers: fix it.")
         self.alphas = "auto" if isinstance(alphas, str) else grids.given_grid(alphas).tolist()
-        self.n_alphas, self.n_folds, self.cv_score, self.standardise = n_alphas, n_folds, cv_score, bool(standardise)
+        self.n_alphas, self.n_folds, self.cv, self.cv_score = n_alphas, n_folds, cv, cv_score
+        self.standardise = bool(standardise)
         self.extend, self.solver, self.device, self.n_targets_batch = bool(extend), solver, device, n_targets_batch
 
     def config(self) -> dict[str, Any]:
@@ -81,19 +87,25 @@ class LinearEncoder(ABC):
         """Return the checked bands of features."""
 
     @abstractmethod
-    def _candidates(self, n_bands: int) -> np.ndarray:
-        """Return the band weights to try, (n_gammas, n_bands), each row on the simplex."""
+    def _candidates(self, n_bands: int, best: Choice | None, seen: np.ndarray) -> np.ndarray:
+        """Return band weights to try, (n_gammas, n_bands), each row on the simplex; none when the search is over.
 
-    def fit(self, X: Any, Y: Any, groups: Any = None) -> Self:
+        ``best`` is what was chosen among the candidates ``seen`` so far; None at first.
+        """
+
+    def fit(self, X: Any, Y: Any, groups: Any = None, coef: Any = None) -> Self:
         """Learn the coefficients; each target gets the penalty with the best cross-validated score.
 
         Parameters
         ----------
         X : (n_samples, n_features), or a list of such bands for `Banded`. Finite.
-        Y : (n_samples, n_targets) array or HDF5 dataset (read in slabs of columns).
+        Y : (n_samples, n_targets) array, HDF5 dataset, or anything with ``shape``, ``dtype`` and ``Y[:, a:b]``: read
+            in blocks of columns, so that memory does not grow with the number of targets.
             Targets that hold NaN or do not vary get NaN as alpha, score and prediction. Rows without any finite value
             are left out and counted in ``n_dropped_rows_``.
         groups : (n_samples,) labels that inner folds must not split, such as runs; None for contiguous folds.
+        coef : (n_features, n_targets) float32 to be filled by blocks of columns, such as a matrix in a file; it becomes
+            ``coef_``. None for an array in memory.
 
         Raises
         ------
@@ -107,36 +119,51 @@ class LinearEncoder(ABC):
         """
         Xs = self._bands(X)
         targets = Targets(Y, len(Xs[0]))
-        design = Design.learn(Xs, targets.rows, self.standardise)
         labels = None if groups is None else check_groups(groups, len(Xs[0]))[targets.rows]
-        folds = inner_folds(design.n_samples, labels, self.n_folds)
-        gammas = self._candidates(len(Xs))
-        with himalaya_backend(self.device) as backend:
-            choice, self.alphas_, self.alpha_edges_, message = self._choose(design, targets, folds, gammas, backend)
-            self.coef_ = _coefficients(design, targets, choice, gammas, self.n_targets_batch, backend)
-        fitted = np.isfinite(choice.alpha)
-        self.alpha_ = choice.alpha
-        self.gamma_ = np.where(fitted, gammas[choice.gamma].T, np.nan).astype(np.float32)
-        self.cv_scores_ = choice.score.astype(np.float32)
+        folds = inner_folds(int(targets.rows.sum()), labels, self.n_folds)
+        check_groups_fit(self.cv, labels)
+        order, folds = side_by_side(folds)
+        targets.order = targets.order[order]
+        design = Design.learn(Xs, targets.order, self.standardise)
+        shape = (int(design.band_sizes.sum()), targets.n_targets)
+        if coef is None:
+            coef = np.zeros(shape, dtype=np.float32)
+        if tuple(coef.shape) != shape:
+            raise DataError(
+                f"coef has shape {tuple(coef.shape)}, wanted {shape} (n_features, n_targets): make it so."
+            )
+        found = search(self._problem(design, folds, targets.n_targets), self._candidates, targets, coef)
+        is_fitted = np.isfinite(found.choice.alpha)
+        self.coef_ = coef
+        self.alphas_, self.alpha_, self.alpha_edges_ = found.alphas, found.choice.alpha, found.shares
+        self.gamma_ = np.where(is_fitted, found.gammas[found.choice.gamma].T, np.nan).astype(np.float32)
+        self.cv_scores_ = found.choice.score.astype(np.float32)
+        self.cv_scores_without_ = found.without.astype(np.float32)
         self.feature_mean_ = np.concatenate(design.means)
         self.feature_scale_ = np.concatenate(design.scales)
-        self.target_mean_ = np.where(fitted, targets.mean, np.nan)
-        self.band_sizes_ = np.array([Z.shape[1] for Z in design.bands])
+        self.target_mean_ = np.where(is_fitted, targets.mean, np.nan)
+        self.band_sizes_ = design.band_sizes
         self.n_dropped_rows_ = int(np.sum(~targets.rows))
-        if message:
-            warnings.warn(message, grids.AlphaEdgeWarning, stacklevel=2)
+        if found.message:
+            warnings.warn(found.message, grids.AlphaEdgeWarning, stacklevel=2)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, *, targets: slice | None = None) -> np.ndarray:
         """Return predicted responses (n_samples, n_targets) float32; NaN for targets that could not be fitted.
+
+        Parameters
+        ----------
+        X : as in `fit`.
+        targets : predict these only.
 
         Raises
         ------
         DataError
             If the encoder is not fitted or X does not have the features it was fitted on.
         """
-        Y_hat = self._centred(X) @ self.coef_
-        Y_hat += self.target_mean_.astype(np.float32)
+        chosen = slice(None) if targets is None else targets
+        Y_hat: np.ndarray = self._centred(X) @ np.asarray(self.coef_[:, chosen])
+        Y_hat += self.target_mean_[chosen].astype(np.float32)
         return Y_hat
 
     def score(self, X: Any, Y: Any) -> np.ndarray:
@@ -148,13 +175,14 @@ class LinearEncoder(ABC):
     @property
     def intercept_(self) -> np.ndarray:
         """Prediction at features of 0, (n_targets,) float32: ``target_mean_ - feature_mean_ @ coef_``."""
-        return (self.target_mean_ - self.feature_mean_ @ self.coef_).astype(np.float32)
+        return (self.target_mean_ - self.feature_mean_ @ np.asarray(self.coef_)).astype(np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return all fitted arrays, ready for safetensors."""
+        """Return all fitted arrays, ready for safetensors; ``coef`` is the matrix given to `fit`, if one was."""
         self._check_fitted()
         edges = np.array([self.alpha_edges_[key] for key in grids.EDGE_KEYS])
-        arrays = {name: np.array(getattr(self, name + "_")) for name in STATE}
+        arrays = {name: getattr(self, name + "_") for name in STATE}
+        arrays = {name: np.array(value) if isinstance(value, np.ndarray) else value for name, value in arrays.items()}
         return arrays | {"alpha_edges": edges, "n_dropped_rows": np.array([self.n_dropped_rows_])}
 
     @classmethod
@@ -176,38 +204,23 @@ class LinearEncoder(ABC):
         encoder.n_dropped_rows_ = int(np.asarray(state["n_dropped_rows"])[0])
         return encoder
 
-    def _choose(
-        self, design: Design, targets: Targets, folds: Folds, gammas: np.ndarray, backend: ModuleType
-    ) -> tuple[Choice, np.ndarray, dict[str, float], str]:
-        """Search the grid, extend it once where too many targets sit at an edge, and say whether that sufficed."""
-
-        def searched(alphas: np.ndarray) -> Choice:
-            solve = SOLVERS[self.solver]
-            options = (folds, alphas, gammas, self.cv_score, self.n_targets_batch, backend)
-            return _joined([solve(design, slab, *options) for _, slab in targets.slabs()])
-
-        def edges() -> dict[str, float]:
-            stake = grids.at_stake(choice.score, choice.baseline, design.n_samples, self.cv_score)
-            return grids.edge_shares(choice.alpha, grid, stake, choice.margin)
-
-        def is_limit() -> bool:
-            return grids.is_limit(grid, design.trace, self.cv_score)
-
+    def _problem(self, design: Design, folds: Folds, n_targets: int) -> Problem:
         if isinstance(self.alphas, str):
-            grid = grids.automatic_grid(design.trace, design.n_samples, self.n_alphas)
+            base = grids.automatic_grid(design.trace, design.n_samples, self.n_alphas)
         else:
-            grid = np.asarray(self.alphas, dtype=np.float64)
-        choice = searched(grid)
-        shares = edges()
-        crowded = grids.edges_to_extend(shares, is_limit()) if self.extend else []
-        more = [grids.extension(grid, edge) for edge in crowded]
-        for alphas in more:
-            choice = choice.merged(searched(alphas))
-        if more:
-            grid = np.unique(np.concatenate([grid, *more]))
-            shares = edges()
-        message = grids.edge_message(shares, grid, design.trace, self.extend, is_limit())
-        return choice, grid, shares, message
+            base = np.asarray(self.alphas, dtype=np.float64)
+        return Problem(
+            design=design,
+            folds=folds,
+            grid=grids.Grid.around(base, self.extend),
+            extend=self.extend,
+            solver=self.solver,
+            cv=self.cv,
+            cv_score=self.cv_score,
+            places=places(self.device),
+            n_targets=n_targets,
+            n_targets_batch=self.n_targets_batch,
+        )
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "coef_"):
@@ -235,40 +248,10 @@ def checked_band(X: Any, name: str, n_samples: int | None = None) -> np.ndarray:
     return X
 
 
-def _coefficients(
-    design: Design, targets: Targets, choice: Choice, gammas: np.ndarray, n_batch: int, backend: ModuleType
-) -> np.ndarray:
-    """Return the coefficients in units of Y per raw unit of X, (n_features, n_targets) float32; 0 if not fitted."""
-    scales = np.concatenate(design.scales)
-    coef = np.zeros((len(scales), targets.n_targets), dtype=np.float32)
-    fitted = np.isfinite(choice.alpha)
-    for index in np.unique(choice.gamma[fitted]):
-        active = design.features(gammas[index])
-        solve = coefficient_solver(design.columns(gammas[index]), backend)
-        weights = np.repeat(np.sqrt(gammas[index]), [Z.shape[1] for Z in design.bands])
-        to_raw = (weights / scales)[active, None]
-        for columns, slab in targets.slabs():
-            chosen = np.flatnonzero(fitted[columns] & (choice.gamma[columns] == index))
-            for start in range(0, len(chosen), n_batch):
-                local = chosen[start : start + n_batch]
-                absolute = local + columns.start
-                raw = solve(slab[:, local], choice.alpha[absolute]) * to_raw * targets.scale[absolute]
-                if active.all():
-                    coef[:, absolute] = raw
-                else:
-                    coef[np.ix_(active, absolute)] = raw
-    return coef
-
-
 def check_count(name: str, value: Any, least: int) -> None:
     """Raise `DataError` unless the argument is a whole number of at least ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise DataError(f"{name} is {value!r}, wanted a whole number of at least {least}: change it.")
-
-
-def _joined(parts: list[Choice]) -> Choice:
-    fields = ("score", "alpha", "gamma", "baseline", "margin")
-    return Choice(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
 
 
 def _one_of(name: str, value: Any, allowed: Any) -> None:

@@ -5,52 +5,87 @@
 
 The factorisation does not depend on alpha, so any number of different penalties costs two matrix products. Directions
 whose eigenvalue is rounding only are left out, so that alpha -> 0 gives the least-squares solution of smallest norm.
+Responses stream through in float32, but for targets whose penalty leaves the problem ill-conditioned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from brainenc.encoders.himalaya_backend import to_backend
+from brainenc.encoders.compute import Compute, host
+from brainenc.encoders.design import Design
+from brainenc.encoders.exact_plan import eigen
+
+DELICATE = 1e5
+"""Condition number (of the penalised Gram matrix) above which a target's coefficients are computed in float64."""
 
 
-def coefficient_solver(Z: np.ndarray, backend: ModuleType) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Factorise the features once and return ``solve(Y, alpha) -> coef``.
+class Coefficients:
+    """Solver for the coefficients under one candidate of band weights, in units of Y per raw unit of X.
 
     Parameters
     ----------
-    Z : (n_samples, n_features) centred features.
-    backend : himalaya's backend module, which says where to compute.
+    design : standardised training features.
+    gamma : (n_bands,) band weights.
+    compute : where.
 
-    Returns
-    -------
-    function
-        Of Y (n_samples, n_targets), centred, and alpha (n_targets,), to coef (n_features, n_targets) float64.
+    Attributes
+    ----------
+    active : (n_features,) bool, features of the bands with weight; the others have coefficient 0.
     """
-    n_samples, n_features = Z.shape
-    features = to_backend(backend, Z, "float64")
-    if n_features <= n_samples:
-        eigenvalues, left = _eigh(features.T @ features, max(Z.shape), backend)
-        right = left.T @ features.T
-    else:
-        eigenvalues, vectors = _eigh(features @ features.T, max(Z.shape), backend)
-        left, right = features.T @ vectors, vectors.T
 
-    def solve(Y: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-        rotated = right @ to_backend(backend, Y, "float64")
-        rotated /= eigenvalues[:, None] + to_backend(backend, alpha, "float64")[None, :]
-        coef = left @ rotated
-        return coef if isinstance(coef, np.ndarray) else coef.cpu().numpy()
+    def __init__(self, design: Design, gamma: np.ndarray, compute: Compute) -> None:
+        self.compute = compute
+        self.active = design.features(gamma)
+        self._Z = compute.put(design.columns(gamma))
+        weights = np.repeat(np.sqrt(gamma), design.band_sizes)
+        self._weights = compute.put(weights[self.active])
+        to_raw = compute.put((weights / np.concatenate(design.scales))[self.active], "float64")
+        Z = compute.put(self._Z, "float64")
+        self.primal = Z.shape[1] <= Z.shape[0]
+        values, vectors = eigen(Z.T @ Z if self.primal else Z @ Z.T, max(Z.shape), compute)
+        self._values = host(values)
+        # Z'y or y, rotated, shrunk, and back to raw features.
+        self._right = vectors.T
+        self._left = (vectors if self.primal else Z.T @ vectors) * to_raw[:, None]
+        self._single = compute.put(self._right), compute.put(self._left)
 
-    return solve
+    def solve(self, y: Any, alpha: np.ndarray, scale: np.ndarray, products: Any | None = None) -> np.ndarray:
+        """Return coefficients (n_active, n_columns) float32.
 
+        Parameters
+        ----------
+        y : (n_samples, n_columns) standardised responses, here.
+        alpha : (n_columns,) penalties; NaN gives 0.
+        scale : (n_columns,) standard deviation of the responses.
+        products : (n_features, n_columns) unweighted ``X' y`` if known.
+        """
+        fitted = np.isfinite(alpha)
+        alpha = np.where(fitted, alpha, 1.0)
+        lowest, highest = self._values[[0, -1]] if len(self._values) else (1.0, 1.0)
+        delicate = fitted & (highest > DELICATE * (lowest + alpha))
+        factor = np.where(fitted, scale, 0.0)
+        coef = self._solved(y, alpha, factor, self._single, products)
+        if delicate.any():
+            columns = np.flatnonzero(delicate)
+            part = self.compute.put(y[:, columns], "float64")
+            coef[:, columns] = self._solved(part, alpha[columns], factor[columns], (self._right, self._left), None)
+        return coef
 
-def _eigh(gram: Any, size: int, backend: ModuleType) -> tuple[Any, Any]:
-    """Return the eigenvalues above rounding and their vectors."""
-    eigenvalues, vectors = backend.eigh(gram)
-    keep = eigenvalues > eigenvalues[-1] * size * np.finfo(np.float64).eps
-    return eigenvalues[keep], vectors[:, keep]
+    def _solved(
+        self, y: Any, alpha: np.ndarray, factor: np.ndarray, rotations: tuple[Any, Any], products: Any | None
+    ) -> np.ndarray:
+        right, left = rotations
+        dtype = "float64" if right is self._right else "float32"
+        if self.primal and products is not None:
+            y = products if self.active.all() else products[np.flatnonzero(self.active)]
+            if np.any(host(self._weights) != 1.0):
+                y = y * self._weights[:, None]
+        elif self.primal:
+            y = self.compute.put(self._Z, dtype).T @ y
+        rotated = right @ y
+        shrunk = factor[None] / (self._values[:, None] + alpha[None])
+        rotated *= self.compute.put(shrunk, dtype)
+        return host(left @ rotated, "float32")

@@ -2,8 +2,8 @@
 
     min_w |y - Z w|^2 + alpha |w|^2,    Z the centred and standardised features, y the centred response
 
-alpha is chosen per target by grouped cross-validation over a grid scaled to the data; himalaya searches, on features or
-on kernels, whichever is smaller (Hoerl and Kennard 1970, 10.1080/00401706.1970.10488634; himalaya: Dupre la Tour et al.
+alpha is chosen per target by grouped cross-validation over a grid scaled to the data, on features or on kernels,
+whichever takes fewer operations (Hoerl and Kennard 1970, 10.1080/00401706.1970.10488634; himalaya: Dupre la Tour et al.
 2022, 10.1016/j.neuroimage.2022.119728).
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from brainenc.encoders.choice import Choice
 from brainenc.encoders.linear import LinearEncoder, checked_band
 
 
@@ -26,12 +27,14 @@ class Ridge(LinearEncoder):
     n_alphas : size of the automatic grid.
     n_folds : most inner folds. At most that many groups: one group is left out at a time; more: balanced group folds;
         no groups: contiguous folds.
+    cv : "folds", or a closed form that leaves single rows out and so needs rows without groups: "loo" or "gcv"
+        (`closed`).
     cv_score : "r2" or "correlation", what an alpha is chosen by: computed within each fold, then averaged.
     standardise : scale features to unit variance over the training rows (they are always centred).
     extend : extend the grid once, by about three decades, beyond an edge where over 5 % of the targets at stake lie.
-    solver : "himalaya", or "exact": the scores of all penalties from one factorisation per fold (`exact`).
-    device : "auto" (CUDA where there is one), "cpu", "cuda", or "numpy" (cpu without torch).
-    n_targets_batch : targets predicted at a time; memory grows with ``n_alphas * n_validation * n_targets_batch``.
+    solver : "exact": the scores of all penalties from one factorisation per fold (`exact`); or "himalaya".
+    device : "auto" (CUDA where there is one, all that are visible), "cpu", "cuda", or "numpy" (cpu without torch).
+    n_targets_batch : targets at a time; memory grows with it, not with the number of targets.
 
     Attributes
     ----------
@@ -49,5 +52,5 @@ class Ridge(LinearEncoder):
     def _bands(self, X: Any) -> list[np.ndarray]:
         return [checked_band(X, "X")]
 
-    def _candidates(self, n_bands: int) -> np.ndarray:
-        return np.ones((1, n_bands))
+    def _candidates(self, n_bands: int, best: Choice | None, seen: np.ndarray) -> np.ndarray:
+        return np.ones((0 if len(seen) else 1, n_bands))

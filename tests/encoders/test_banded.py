@@ -89,7 +89,7 @@ def test_search_equals_the_slow_loop(kind, sizes):
     Xs, Y = bands(n=80, sizes=sizes, t=12)
     alphas = (sum(sizes) * np.logspace(-1, 3, 5)).tolist()
     fitted = Banded(alphas=alphas, n_gammas=5, extend=False, cv_score=kind, n_folds=4).fit(Xs, Y, GROUPS[:80])
-    gammas = fitted._candidates(len(sizes))
+    gammas = fitted._candidates(len(sizes), None, np.empty((0, len(sizes))))
     folds = inner_folds(80, GROUPS[:80], 4)
     score, alpha, index, prediction = banded_search(Xs, Y, folds, np.float32(alphas).astype(float), gammas, kind)
     np.testing.assert_allclose(fitted.cv_scores_, score, atol=1e-4)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainenc.encoders import exact
+from brainenc.encoders import exact_plan
 from brainenc.encoders.banded import Banded
+from brainenc.encoders.compute import Compute
 from brainenc.encoders.design import Design
-from brainenc.encoders.himalaya_backend import himalaya_backend
+from brainenc.encoders.exact import Exact
 from brainenc.encoders.ridge import Ridge
 
 N_TARGETS = 40
@@ -40,6 +41,14 @@ def folds_of(n: int, unequal: bool) -> list[tuple[np.ndarray, np.ndarray]]:
     fold = np.repeat([0, 1, 2, 3], [n // 8, n // 4, n // 4, n - n // 8 - 2 * (n // 4)]) if unequal else np.arange(n) % 4
     rows = np.arange(n)
     return [(rows[fold != k], rows[fold == k]) for k in range(4)]
+
+
+def curve(
+    design: Design, Y: np.ndarray, folds: list, alphas: np.ndarray, kind: str, device: str = "numpy"
+) -> np.ndarray:
+    compute = Compute(device)
+    solver = Exact(design, folds, np.ones((1, 1)), alphas, kind, compute)
+    return solver.curves(compute.put(Y))[0]
 
 
 def slow_curve(Z: np.ndarray, Y: np.ndarray, folds: list, alphas: np.ndarray, kind: str) -> np.ndarray:
@@ -79,8 +88,7 @@ def test_curve_equals_the_slow_one(spectrum: str, unequal: bool, kind: str, devi
     # From where rounding of float32 features is the penalty, to where nothing is predicted.
     alphas = largest * np.logspace(-5, 12, 18)
     folds = folds_of(len(X), unequal)
-    with himalaya_backend(device) as backend:
-        found = exact.score_curve(design, np.ones(1), Y, folds, alphas, kind, backend)
+    found = curve(design, Y, folds, alphas, kind, device)
     expected = slow_curve(Z, Y.astype(np.float64), folds, alphas, kind)
     assert found.shape == (len(alphas) + 1, N_TARGETS)
     tolerance = 2e-5 if kind == "r2" else 2e-4
@@ -104,22 +112,17 @@ def test_both_solvers_choose_the_same(kind: str) -> None:
     np.testing.assert_allclose(a.predict(Xs)[:, same], b.predict(Xs)[:, same], atol=1e-4)
 
 
-def test_a_wrong_pair_term_would_be_seen() -> None:
+def test_a_wrong_pair_term_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the near pairs, a degenerate spectrum gives another curve: the test above can fail."""
     X = features("degenerate")
     generator = np.random.default_rng(3)
     Y = (X @ generator.normal(size=(X.shape[1], 10)) + 0.1 * generator.normal(size=(len(X), 10))).astype(np.float32)
     design = Design.learn([X], np.ones(len(X), bool), standardise=False)
     folds, alphas = folds_of(len(X), False), np.logspace(-3, 1, 5)
-    with himalaya_backend("numpy") as backend:
-        right = exact.score_curve(design, np.ones(1), Y, folds, alphas, "r2", backend)
-        keep = exact.NEAR
-        try:
-            exact.NEAR = -1.0
-            with np.errstate(all="ignore"):
-                wrong = exact.score_curve(design, np.ones(1), Y, folds, alphas, "r2", backend)
-        finally:
-            exact.NEAR = keep
+    right = curve(design, Y, folds, alphas, "r2")
+    monkeypatch.setattr(exact_plan, "NEAR", -1.0)
+    with np.errstate(all="ignore"):
+        wrong = curve(design, Y, folds, alphas, "r2")
     assert not np.allclose(right, wrong, atol=1e-3, equal_nan=False)
 
 
