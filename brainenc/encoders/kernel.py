@@ -13,7 +13,7 @@ centred kernel sum to 0, a prediction is ``k(Z_new, Z) (f d) + intercept``: noth
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Self, cast
 
@@ -21,11 +21,14 @@ import numpy as np
 
 from brainenc.core.types import DataError
 from brainenc.encoders import alphas as grids
-from brainenc.encoders.design import Design, Targets, check_matrix
+from brainenc.encoders.choice import Choice, choose, joined
+from brainenc.encoders.compute import DEVICES, Compute, host, places
+from brainenc.encoders.design import Design, check_matrix
 from brainenc.encoders.folds import Folds, check_groups, inner_folds
-from brainenc.encoders.himalaya_backend import DEVICES, SCORES, Choice, himalaya_backend, search
+from brainenc.encoders.himalaya_backend import SCORES, himalaya_backend, mean_curve
 from brainenc.encoders.kernel_matrix import Kernel, dual_solver
 from brainenc.encoders.linear import check_count
+from brainenc.encoders.targets import Targets
 
 N_ROWS = 4096
 """Rows predicted at a time."""
@@ -155,8 +158,13 @@ class KernelRidge:
             warnings.warn(message, grids.AlphaEdgeWarning, stacklevel=2)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, targets: slice | None = None) -> np.ndarray:
         """Return predicted responses (n_samples, n_targets) float32; NaN for targets that could not be fitted.
+
+        Parameters
+        ----------
+        X : as in `fit`.
+        targets : predict these only.
 
         Raises
         ------
@@ -164,15 +172,16 @@ class KernelRidge:
             If the encoder is not fitted or X does not have the features it was fitted on.
         """
         Z = self._standardised(X)
-        Y_hat = np.full((len(Z), self.dual_coef_.shape[1]), np.nan, dtype=np.float32)
+        chosen = slice(None) if targets is None else targets
+        dual, intercept, gammas = self.dual_coef_[:, chosen], self.intercept_[chosen], self.kernel_gamma_[chosen]
+        Y_hat = np.full((len(Z), dual.shape[1]), np.nan, dtype=np.float32)
         with himalaya_backend("numpy") as backend:
-            for gamma in np.unique(self.kernel_gamma_[np.isfinite(self.kernel_gamma_)]):
-                targets = np.flatnonzero(self.kernel_gamma_ == gamma)
+            for gamma in np.unique(gammas[np.isfinite(gammas)]):
                 for start in range(0, len(Z), N_ROWS):
                     rows = slice(start, start + N_ROWS)
                     k = self._form.between(Z[rows], self.training_features_, gamma, backend)
-                    for columns in _batches(targets, self.n_targets_batch):
-                        Y_hat[rows, columns] = k @ self.dual_coef_[:, columns] + self.intercept_[columns]
+                    for columns in _batches(np.flatnonzero(gammas == gamma), self.n_targets_batch):
+                        Y_hat[rows, columns] = k @ dual[:, columns] + intercept[columns]
         return Y_hat
 
     def score(self, X: Any, Y: Any) -> np.ndarray:
@@ -216,10 +225,13 @@ class KernelRidge:
             best: Choice | None = None
             for index, gamma in enumerate(candidates):
                 kernel = self._form.training(design.bands[0], gamma, design.trace, backend)
-                options = (folds, alphas, np.ones((1, 1)), self.cv_score, self.n_targets_batch, backend)
-                # The search asks a design for its kernel and nothing else.
-                parts = [search(cast(Design, kernel), slab, *options) for _, slab in targets.slabs()]
-                choice = _joined(parts, index)
+                options = (folds, alphas, self.cv_score, self.n_targets_batch, backend)
+                parts = []
+                for _, y in _blocks(targets, places(self.device)[0]):
+                    # Of a design nothing but its kernel is asked for.
+                    curve = mean_curve(cast(Design, kernel), np.ones(1), y, *options)
+                    parts.append(choose(curve, alphas, index))
+                choice = joined(parts)
                 best = choice if best is None else best.merged(choice)
             assert best is not None
             return best
@@ -253,11 +265,12 @@ class KernelRidge:
             kernel = self._form.training(design.bands[0], candidates[index], design.trace, backend)
             solve = dual_solver(kernel.centred(), backend)
             raw_means = kernel.matrix.mean(axis=0)
-            for columns, slab in targets.slabs():
-                chosen = np.flatnonzero(fitted[columns] & (choice.gamma[columns] == index))
+            wanted = fitted & (choice.gamma == index)
+            for columns, y in _blocks(targets, places(self.device)[0], wanted):
+                chosen = np.flatnonzero(wanted[columns])
                 for local in _batches(chosen, self.n_targets_batch):
                     absolute = local + columns.start
-                    d = solve(slab[:, local], choice.alpha[absolute]) * targets.scale[absolute]
+                    d = solve(y[:, local], choice.alpha[absolute]) * targets.scale[absolute]
                     dual[:, absolute], means[absolute] = kernel.factor * d, raw_means @ d
         return dual, means
 
@@ -279,10 +292,10 @@ class KernelRidge:
         return Z
 
 
-def _joined(parts: list[Choice], index: int) -> Choice:
-    """Slabs of targets side by side, ``gamma`` being the index of the kernel_gamma they were searched with."""
-    whole = {n: np.concatenate([getattr(p, n) for p in parts]) for n in ("score", "alpha", "baseline", "margin")}
-    return Choice(gamma=np.full(len(whole["score"]), index), **whole)
+def _blocks(targets: Targets, place: Compute, wanted: np.ndarray | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield wide blocks of standardised responses, since himalaya factorises anew for each."""
+    for columns, y in targets.blocks(targets.width(targets.n_targets), place, wanted):
+        yield columns, host(y, "float32")
 
 
 def _batches(targets: np.ndarray, size: int) -> list[np.ndarray]:

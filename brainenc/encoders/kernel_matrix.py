@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from brainenc.core.types import DataError
-from brainenc.encoders.himalaya_backend import host, to_backend
+from brainenc.encoders.compute import host
+from brainenc.encoders.himalaya_backend import to_backend
 from brainenc.encoders.linear import check_count
 
 KERNELS = {
@@ -124,7 +125,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class TrainingKernel:
-    """Kernel of the training rows, as `himalaya_backend.search` asks a design for it.
+    """Kernel of the training rows, as `himalaya_backend.mean_curve` asks a design for it.
 
     Attributes
     ----------
