@@ -30,7 +30,7 @@ from brainenc.stats.chunks import is_constant, read_chunk, target_chunks
 STATISTICS = ("correlation", "r2")
 CHUNK_BYTES = 2**27
 """Bytes of one float64 chunk of training responses; wide chunks make wide products of the targets of one penalty."""
-TIE = 1e-5
+TIE = 1e-6
 """Rounding allowance of float32 products, relative to the largest possible change of the score: ties count."""
 NARROW = 16
 """A product with fewer columns takes about as long as one with so many."""

@@ -109,10 +109,11 @@ def _variances(values: Any, columns: slice, order: np.ndarray, starts: np.ndarra
     some = finite.any(axis=0)
     chunk -= np.where(some, np.take_along_axis(chunk, finite.argmax(axis=0)[None], axis=0)[0], 0)
     lengths = np.diff(np.append(starts, order.size))
-    count = np.add.reduceat(finite, starts, axis=0, dtype=np.float64)
+    sums = _stimulus_sums(starts, order.size)
+    count = sums @ finite.astype(np.float64)
     chunk[~finite] = 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.add.reduceat(chunk, starts, axis=0) / count
+        mean = (sums @ chunk) / count
         residual = chunk - np.repeat(mean, lengths, axis=0)
         residual[~finite] = 0
         used = count > 1
@@ -125,11 +126,17 @@ def _variances(values: Any, columns: slice, order: np.ndarray, starts: np.ndarra
     return np.where(undefined, np.nan, noise), np.where(undefined, np.nan, signal)
 
 
+def _stimulus_sums(starts: np.ndarray, n_rows: int) -> sparse.csr_array:
+    """Return the (n_stimuli, n_rows) indicator that adds up the rows of each stimulus; rows are sorted by stimulus."""
+    edges = np.append(starts, n_rows)
+    return sparse.csr_array((np.ones(n_rows), np.arange(n_rows), edges), shape=(starts.size, n_rows))
+
+
 def _complete_variances(chunk: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what `_variances` returns for a chunk without missing values, with fewer passes over it."""
     lengths = np.diff(np.append(starts, chunk.shape[0]))
     chunk -= chunk[0].copy()  # makes a constant target exactly 0
-    mean = np.add.reduceat(chunk, starts, axis=0)
+    mean = _stimulus_sums(starts, chunk.shape[0]) @ chunk
     mean /= lengths[:, None]
     chunk -= np.repeat(mean, lengths, axis=0)
     noise = np.einsum("ij,ij->j", chunk, chunk) / (chunk.shape[0] - starts.size)
