@@ -149,7 +149,7 @@ def measure(pair: Pair, n_repeats: int) -> str:
         other.append(taken)
         difference = max(difference, float(np.max(np.abs(np.asarray(first) - np.asarray(second)))))
     times = [f"{np.median(s):.3f} ({min(s):.3f})" for s in (ours, other)]
-    ratio = f"{np.median(other) / np.median(ours):.1f}"
+    ratio = f"{np.median(other) / np.median(ours):.2g}"
     row = f"| {pair.name} | {pair.size} | {times[0]} | {pair.other_name} | {times[1]} | {ratio} | {difference:.1e} |"
     print(row, flush=True)
     return row
