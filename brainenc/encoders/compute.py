@@ -7,7 +7,7 @@ written once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -90,6 +90,14 @@ def places(device: str) -> list[Compute]:
     if has_cuda and device != "cpu":
         return [Compute(f"cuda:{k}") for k in range(torch.cuda.device_count())]
     return [Compute("cpu")]
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, where the C library can be asked to: else it may keep what a plan has used."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

@@ -1,24 +1,20 @@
-"""The two sides of a linear encoder made ready: standardised bands of features, standardised slabs of targets.
+"""The features of a linear encoder made ready: bands centred, standardised, and scaled to have a say alike.
 
     Z_b = f_b S_b,    S_b = (X_b - mean) / sd,    f_b = sqrt(sum_c trace(S_c S_c') / trace(S_b S_b'))
 
 so that every band has the same trace and one alpha means the same for each of them; with a single band f = 1. Means
-and standard deviations come from the training rows; a constant column gets sd 1. Responses are standardised per target
-(this changes neither the best alpha nor the score): volts and percent signal change are equally safe in float32.
+and standard deviations come from the training rows; a constant column gets sd 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from brainenc.core.types import DataError
-
-SLAB_VALUES = 2**26
-"""Responses held at a time as float32 (256 MB); more targets than fit are read slab by slab, also from disk."""
 
 
 def check_matrix(X: Any, name: str) -> np.ndarray:
@@ -129,83 +125,3 @@ class Design:
                 self._kernels[b] = Z @ Z.T
             kernel += gamma[b] * self._kernels[b]
         return kernel
-
-
-class Targets:
-    """Responses read in slabs of columns, standardised with the statistics of the training rows.
-
-    Attributes
-    ----------
-    rows : (n_samples,) bool, rows used: all but those that hold no finite value at all.
-    valid : (n_targets,) bool, targets that are finite and vary over these rows.
-    mean, scale : (n_targets,) float64; NaN and 1 for other targets.
-    """
-
-    def __init__(self, Y: Any, n_samples: int) -> None:
-        if not hasattr(Y, "dtype"):
-            Y = np.asarray(Y)
-        if len(Y.shape) != 2 or 0 in Y.shape:
-            raise DataError(f"Y has shape {tuple(Y.shape)}, wanted (n_samples, n_targets), neither 0: reshape it.")
-        if Y.dtype.kind not in "fiub":
-            raise DataError(f"Y has dtype {Y.dtype}, wanted numbers: convert it to float32.")
-        if Y.shape[0] != n_samples:
-            raise DataError(f"Y has {Y.shape[0]} rows but X has {n_samples}: align them by stimulus id first.")
-        self._Y, self.n_targets, self._kept = Y, Y.shape[1], None
-        self.width = max(1, SLAB_VALUES // n_samples)
-        self.rows = self._rows_with_values(n_samples)
-        if self.rows.sum() < 2:
-            raise DataError(f"Y has {self.rows.sum()} rows with finite values, wanted many: check the responses.")
-        self.mean, self.scale = np.full(self.n_targets, np.nan), np.ones(self.n_targets)
-        self.valid = np.zeros(self.n_targets, dtype=bool)
-        for columns in self._columns():
-            self._learn(columns)
-
-    def slabs(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield (columns, standardised responses (n_rows, n_columns) float32); invalid targets are all 0."""
-        for columns in self._columns():
-            if self._kept is not None:
-                yield columns, self._kept
-                continue
-            slab = np.empty((int(self.rows.sum()), columns.stop - columns.start), dtype=np.float32)
-            for part in _parts(columns, 1024):
-                y = self._read(part)
-                y -= np.where(self.valid[part], self.mean[part], 0.0)
-                y /= self.scale[part]
-                y[:, ~self.valid[part]] = 0.0
-                slab[:, part.start - columns.start : part.stop - columns.start] = y
-            if self.width >= self.n_targets:
-                self._kept = slab
-            yield columns, slab
-
-    def _columns(self) -> Iterator[slice]:
-        return _parts(slice(0, self.n_targets), self.width)
-
-    def _read(self, columns: slice, rows: np.ndarray | None = None) -> np.ndarray:
-        return np.asarray(self._Y[:, columns])[self.rows if rows is None else rows].astype(np.float64)
-
-    def _rows_with_values(self, n_samples: int) -> np.ndarray:
-        """A row without any finite value, such as a lost trial, is left out; usually a glance at one slab decides."""
-        empty = np.ones(n_samples, dtype=bool)
-        if self._Y.dtype.kind != "f":
-            return empty
-        for columns in _parts(slice(0, self.n_targets), min(self.width, 1024)):
-            empty[empty] = ~np.isfinite(self._read(columns, empty)).any(axis=1)
-            if not empty.any():
-                break
-        return ~empty
-
-    def _learn(self, slab: slice) -> None:
-        for columns in _parts(slab, 1024):
-            y = self._read(columns)
-            with np.errstate(invalid="ignore", over="ignore"):
-                floor = rounding_floor(np.abs(y).max(axis=0), self._Y.dtype)
-                valid = np.isfinite(y).all(axis=0) & (np.ptp(y, axis=0) > floor)
-            self.valid[columns] = valid
-            y = y[:, valid]
-            self.mean[columns][valid] = y.mean(axis=0)
-            self.scale[columns][valid] = y.std(axis=0)
-
-
-def _parts(columns: slice, width: int) -> Iterator[slice]:
-    for start in range(columns.start, columns.stop, width):
-        yield slice(start, min(start + width, columns.stop))

@@ -54,9 +54,9 @@ class Exact:
             is_primal(design.n_samples, int(sizes[gamma > 0].sum()), n_targets, tested, len(alphas)) for gamma in gammas
         ]
         common = (self.folds, alphas, cv_score, compute)
-        self.X = compute.put(np.concatenate([*design.bands, np.ones((design.n_samples, 1), np.float32)], axis=1))
         makers: dict[bool, OnFeatures | OnKernels] = {}
         if any(primal):
+            self.X = compute.put(np.concatenate([*design.bands, np.ones((design.n_samples, 1), np.float32)], axis=1))
             makers[True] = OnFeatures(self.X, sizes, *common)
         if not all(primal):
             makers[False] = OnKernels(design, *common)

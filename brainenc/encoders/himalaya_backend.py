@@ -80,30 +80,6 @@ class HimalayaCurves:
         return None
 
 
-def search(
-    design: Design, Y: np.ndarray, folds: Folds, alphas: np.ndarray, gammas: np.ndarray, cv_score: str,
-    n_targets_batch: int, backend: ModuleType,
-) -> Choice:  # fmt: skip
-    """Choose alpha and band weights of each target by cross-validation.
-
-    Parameters
-    ----------
-    design : standardised training features.
-    Y : (n_samples, n_targets) float32, standardised.
-    folds : [(training rows, validation rows), ...].
-    alphas : (n_alphas,) ascending.
-    gammas : (n_gammas, n_bands) on the simplex; a band of weight 0 is left out exactly.
-    cv_score : "r2" or "correlation", computed within each fold, then averaged.
-    """
-    best: Choice | None = None
-    for index, gamma in enumerate(gammas):
-        curve = mean_curve(design, gamma, Y, folds, alphas, cv_score, n_targets_batch, backend)
-        choice = choose(curve, alphas, index)
-        best = choice if best is None else best.merged(choice)
-    assert best is not None
-    return best
-
-
 def mean_curve(
     design: Design, gamma: np.ndarray, Y: np.ndarray, folds: Folds, alphas: np.ndarray, cv_score: str,
     n_targets_batch: int, backend: ModuleType,

@@ -129,9 +129,7 @@ class LinearEncoder(ABC):
         if coef is None:
             coef = np.zeros(shape, dtype=np.float32)
         if tuple(coef.shape) != shape:
-            raise DataError(
-                f"coef has shape {tuple(coef.shape)}, wanted {shape} (n_features, n_targets): make it so."
-            )
+            raise DataError(f"coef has shape {tuple(coef.shape)}, wanted {shape} (n_features, n_targets): make it so.")
         found = search(self._problem(design, folds, targets.n_targets), self._candidates, targets, coef)
         is_fitted = np.isfinite(found.choice.alpha)
         self.coef_ = coef

@@ -48,8 +48,9 @@ class Coefficients:
         values, vectors = eigen(Z.T @ Z if self.primal else Z @ Z.T, max(Z.shape), compute)
         self._values = host(values)
         # Z'y or y, rotated, shrunk, and back to raw features.
+        self._left = (Z.T @ vectors) if not self.primal else vectors + 0.0
+        self._left *= to_raw[:, None]
         self._right = vectors.T
-        self._left = (vectors if self.primal else Z.T @ vectors) * to_raw[:, None]
         self._single = compute.put(self._right), compute.put(self._left)
 
     def solve(self, y: Any, alpha: np.ndarray, scale: np.ndarray, products: Any | None = None) -> np.ndarray:

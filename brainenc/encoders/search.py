@@ -20,7 +20,7 @@ from tqdm import tqdm
 from brainenc.encoders import alphas as grids
 from brainenc.encoders.alphas import Grid
 from brainenc.encoders.choice import FIELDS, Choice, choose
-from brainenc.encoders.compute import Compute, full_precision
+from brainenc.encoders.compute import Compute, full_precision, give_back_memory
 from brainenc.encoders.refit import Coefficients
 from brainenc.encoders.solvers import Problem
 from brainenc.encoders.targets import Targets
@@ -114,6 +114,9 @@ def search(problem: Problem, candidates: Candidates, targets: Targets, coef: Any
             for group in problem.batches(gammas):
                 first = tally.candidates(group)
                 solvers = [problem.solver_for(group, place) for place in problem.places]
+                if single is not None:
+                    single.prepare()
+                give_back_memory()
 
                 def work(place: int, columns: slice, y: Any, solvers: Any = solvers, first: int = first) -> None:
                     tally.add(columns, solvers[place].curves(y), first)
@@ -165,6 +168,11 @@ class _Refit:
         self._solvers: dict[tuple[int, int], Coefficients] = {}
         self._lock = Lock()
 
+    def prepare(self) -> None:
+        """Make the factorisation of the only candidate on every place."""
+        for place in range(len(self.problem.places)):
+            self._solver(place, 0)
+
     def solve(self, place: int, columns: slice, y: Any, choice: Choice, targets: Targets, products: Any) -> None:
         alpha, gamma, scale = choice.alpha[columns], choice.gamma[columns], targets.scale[columns]
         winners = np.unique(gamma[np.isfinite(alpha)])
@@ -185,6 +193,7 @@ class _Refit:
         if (place, index) not in self._solvers:
             compute = self.problem.places[place]
             self._solvers[place, index] = Coefficients(self.problem.design, self.gammas[index], compute)
+            give_back_memory()
         return self._solvers[place, index]
 
 
