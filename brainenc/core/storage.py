@@ -182,7 +182,7 @@ def save_responses(path: Path | str, responses: Responses, provenance: Mapping[s
     n_samples, n_targets = responses.values.shape
     with responses_writer(path, responses, provenance) as values:
         rows, columns = values.chunks
-        columns *= max(1, 2**22 // (rows * columns))
+        columns *= max(1, 2**20 // (rows * columns))
         for start in range(0, n_samples, rows):
             for first in range(0, n_targets, columns):
                 at = slice(start, start + rows), slice(first, first + columns)

@@ -25,12 +25,15 @@ from brainenc.core.types import DataError
 ROWS = 1024
 """Rows of an HDF5 data set read at a time when only some of them are wanted."""
 
+COLUMNS = 512
+"""Columns of a row-major matrix below which reading a row is mostly asking for it."""
+
 BLOCK_BYTES = 16 * 2**20
 """Bytes of a block that only passes through memory."""
 
 
 class Matrix(ABC):
-    """A matrix (n_rows, n_columns) read by blocks of columns; ``chunks`` is how it lies on disk, or None."""
+    """A matrix (n_rows, n_columns) read by blocks of columns; it is best read by multiples of its ``chunks``."""
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
@@ -145,6 +148,7 @@ class StoredMatrix(Matrix):
     def __init__(self, file: _Descriptor, offset: int, shape: tuple[int, int], dtype: Any) -> None:
         self._file, self._offset = file, offset
         self.shape, self.dtype = (int(shape[0]), int(shape[1])), np.dtype(dtype)
+        self.chunks = (1, max(1, min(COLUMNS, self.shape[1])))
 
     @classmethod
     def at(cls, path: Path | str, offset: int, shape: tuple[int, int], dtype: Any, flags: int) -> StoredMatrix:
@@ -154,9 +158,8 @@ class StoredMatrix(Matrix):
     def read(self, rows: np.ndarray | None, columns: slice) -> np.ndarray:
         rows = np.arange(self.shape[0]) if rows is None else rows
         block = np.empty((len(rows), columns.stop - columns.start), self.dtype)
-        if block.size:
-            for begin, end in self._runs(rows, columns):
-                _read_into(self._file.number, self._place(rows[begin], columns), block[begin:end])
+        for place, piece in self._pieces(rows, columns, block):
+            _read_into(self._file.number, place, piece)
         return block
 
     def __setitem__(self, key: Any, values: Any) -> None:
@@ -165,20 +168,21 @@ class StoredMatrix(Matrix):
         rows = np.arange(self.shape[0]) if rows is None else rows
         shape = (len(rows), columns.stop - columns.start)
         block = np.ascontiguousarray(np.broadcast_to(np.asarray(values, self.dtype), shape))
-        if block.size:
-            for begin, end in self._runs(rows, columns):
-                _write_from(self._file.number, self._place(rows[begin], columns), block[begin:end])
+        for place, piece in self._pieces(rows, columns, block):
+            _write_from(self._file.number, place, piece)
 
-    def _place(self, row: Any, columns: slice) -> int:
-        return self._offset + (int(row) * self.shape[1] + int(columns.start)) * int(self.dtype.itemsize)
-
-    def _runs(self, rows: np.ndarray, columns: slice) -> list[tuple[int, int]]:
-        """Return stretches of rows that are one piece of the file: single rows, unless the columns are all of them."""
+    def _pieces(self, rows: np.ndarray, columns: slice, block: np.ndarray) -> Iterator[tuple[int, memoryview]]:
+        """Yield places in the file and what of the block is one piece there: rows, whole columns many at a time."""
+        if not block.size:
+            return
+        width = block.shape[1] * self.dtype.itemsize
+        places = self._offset + (rows * self.shape[1] + columns.start) * self.dtype.itemsize
         borders = np.arange(1, len(rows))
-        if columns.stop - columns.start == self.shape[1]:
+        if block.shape[1] == self.shape[1]:
             borders = borders[np.diff(rows) != 1]
-        edges = [0, *borders.tolist(), len(rows)]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        edges, flat = [0, *borders.tolist(), len(rows)], block.reshape(-1).view(np.uint8).data
+        for begin, end, place in zip(edges[:-1], edges[1:], places[edges[:-1]].tolist(), strict=True):
+            yield place, flat[begin * width : end * width]
 
 
 def scratch(beside: Path | str, shape: tuple[int, int], dtype: Any = np.float32) -> StoredMatrix:
@@ -202,12 +206,7 @@ def _is_number(rows: Any) -> bool:
     return not isinstance(rows, slice) and np.ndim(rows) == 0
 
 
-def _bytes_of(block: np.ndarray) -> memoryview:
-    return block.reshape(-1).view(np.uint8).data
-
-
-def _read_into(number: int, place: int, block: np.ndarray) -> None:
-    rest = _bytes_of(block)
+def _read_into(number: int, place: int, rest: memoryview) -> None:
     while len(rest):
         n_bytes = os.preadv(number, [rest], place)
         if n_bytes == 0:
@@ -217,8 +216,7 @@ def _read_into(number: int, place: int, block: np.ndarray) -> None:
         rest, place = rest[n_bytes:], place + n_bytes
 
 
-def _write_from(number: int, place: int, block: np.ndarray) -> None:
-    rest = _bytes_of(block)
+def _write_from(number: int, place: int, rest: memoryview) -> None:
     while len(rest):
         n_bytes = os.pwrite(number, rest, place)
         rest, place = rest[n_bytes:], place + n_bytes

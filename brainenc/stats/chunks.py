@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from brainenc.core.stored import Matrix
+
 CHUNK_BYTES = 8 * 2**20
 """Bytes one float64 chunk may take; a function holds a handful of chunks at a time."""
 
@@ -33,9 +35,15 @@ def target_chunks(values: Any, n_bytes: int = CHUNK_BYTES, itemsize: int = 8) ->
         yield slice(start, min(start + width, n_targets))
 
 
-def read_chunk(values: Any, columns: slice) -> np.ndarray:
-    """Return a fresh float64 copy of the columns, (n_samples, n_columns), in C order."""
-    return np.array(values[:, columns], dtype=np.float64, order="C")
+def read_chunk(values: Any, columns: slice, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return a fresh float64 copy of the columns, of all rows or of some, (n_rows, n_columns), in C order."""
+    if rows is None:
+        block = values[:, columns]
+    elif isinstance(values, (np.ndarray, Matrix)):
+        block = values[rows, columns]
+    else:
+        block = values[:, columns][rows]  # an HDF5 dataset reads scattered rows one by one
+    return np.array(block, dtype=np.float64, order="C")
 
 
 def rounding_floor(values: Any, peak: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ class _Patterns:
         self._kept: list[tuple[np.ndarray, np.ndarray]] | None = None
         keep = 16 * tested.size * int(targets.sum()) <= KEPT_BYTES
         kept = []
-        for columns, y, p in self._chunks():
+        for columns, y, p in self._chunks(tested):
             finite = np.isfinite(y).all(axis=0) & np.isfinite(p).all(axis=0)
             self._targets[columns] = finite  # a view of chosen targets: those that hold NaN are no longer chosen
             if keep:
@@ -125,20 +125,23 @@ class _Patterns:
         """Return what yields blocks of a fold: its measured rows ``at``, and below them the candidate of each label."""
 
         def blocks() -> Iterator[np.ndarray]:
-            pairs = self._kept if self._kept is not None else ((y, p) for _, y, p in self._chunks())
+            if self._kept is None:
+                pairs = ((y, p) for _, y, p in self._chunks(self._tested[at]))
+            else:
+                pairs = ((y[at], p[at]) for y, p in self._kept)
             for y, p in pairs:
-                candidates = [p[at[own == k]].mean(axis=0) for k in range(int(own.max()) + 1)]
-                yield np.concatenate([y[at], np.stack(candidates)])
+                candidates = [p[own == k].mean(axis=0) for k in range(int(own.max()) + 1)]
+                yield np.concatenate([y, np.stack(candidates)])
 
         return blocks
 
-    def _chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield chosen targets (int), measured and predicted responses of the tested rows, (n_tested, n_chosen)."""
+    def _chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield chosen targets (int), and their measured and predicted responses in ``rows``, (n_rows, n_chosen)."""
         for columns in target_chunks(self._Y):
             chosen = np.flatnonzero(self._targets[columns])
             if chosen.size:
                 near = slice(columns.start + int(chosen[0]), columns.start + int(chosen[-1]) + 1)
-                y, p = (read_chunk(values, near)[self._tested] for values in (self._Y, self._Y_hat))
+                y, p = (read_chunk(values, near, rows) for values in (self._Y, self._Y_hat))
                 yield columns.start + chosen, y[:, chosen - chosen[0]], p[:, chosen - chosen[0]]
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 
+from brainenc.core import storage
+from brainenc.core.align import average_repetitions
 from brainenc.core.spaces import ParcelSpace
+from brainenc.core.stored import Hdf5Matrix
+from brainenc.stats.chunks import target_chunks
 from brainenc.stats.significance import permutation_p_values
 from brainenc.stats.splits import Split
+from pipelines import samples as steps_samples
 from pipelines.samples import Samples
 
 
@@ -39,3 +45,48 @@ def test_repetitions_of_unrelated_features_are_not_called_significant():
     found = np.mean(permutation_p_values(Y, Y_hat, 199, seed=0, blocks=blocks) < 0.05)
     assert found < 0.08
     assert np.mean(permutation_p_values(Y, Y_hat, 199, seed=0) < 0.05) > 0.08  # the broken twin: rows as units
+
+
+class Watched(Hdf5Matrix):
+    """Remembers what was read."""
+
+    def __init__(self, *given) -> None:
+        super().__init__(*given)
+        self.seen = []
+
+    def read(self, rows, columns):
+        self.seen.append((None if rows is None else rows.tolist(), (columns.start, columns.stop)))
+        return super().read(rows, columns)
+
+
+def test_only_rows_that_were_empty_so_far_are_looked_at_again(tmp_path, monkeypatch):
+    values = np.ones((5, 6), np.float32)
+    values[1], values[3, :4], values[4] = np.nan, np.nan, np.inf
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("values", data=values, chunks=(5, 2))
+    watched = Watched(h5py.File(tmp_path / "x.h5", "r")["values"], tmp_path / "x.h5")
+    monkeypatch.setattr(steps_samples, "target_chunks", lambda matrix: target_chunks(matrix, 1))
+    assert steps_samples._measured_rows(watched).tolist() == [True, False, True, True, False]
+    assert watched.seen == [([0, 1, 2, 3, 4], (0, 2)), ([1, 3, 4], (2, 4)), ([1, 3, 4], (4, 6))]
+    full = np.ones((5, 6), np.float32)
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file.create_dataset("values", data=full, chunks=(5, 2))
+    watched = Watched(h5py.File(tmp_path / "y.h5", "r")["values"], tmp_path / "y.h5")
+    assert steps_samples._measured_rows(watched).all() and len(watched.seen) == 1
+
+
+def test_samples_on_disk_are_the_kept_rows_averaged(toy, tmp_path):
+    measured = storage.load_responses(toy.subject / "responses.h5")
+    split = storage.read_table(toy.subject / "split.tsv")
+    kept = np.isfinite(measured.values).any(axis=1)
+    single, averaged = (
+        steps_samples.load_samples(toy.subject / "responses.h5", toy.subject / "split.tsv", average)
+        for average in (False, True)
+    )
+    np.testing.assert_array_equal(single.Y, measured.values[kept])
+    means, ids, counts = average_repetitions(measured.values[kept], measured.stimulus_ids[kept])
+    np.testing.assert_array_equal(averaged.Y, means)
+    assert averaged.stimulus_ids.tolist() == ids.tolist() and averaged.n_repetitions.tolist() == counts.tolist()
+    tested = (split["test_fold"] >= 0).to_numpy()[kept]
+    np.testing.assert_array_equal(single.held_out(tmp_path / "x"), measured.values[kept][tested])
+    assert list(tmp_path.iterdir()) == []

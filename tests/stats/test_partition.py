@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from brainenc.core.stored import scratch
 from brainenc.core.types import DataError
 from brainenc.stats import metrics, partition
 
@@ -78,3 +79,21 @@ def test_refusals():
         partition.product_measure(Y, [])
     with pytest.raises(DataError, match="r2_without"):
         partition.unique_variance([0.1, 0.2], [[0.1]])
+
+
+def test_shares_by_fold_are_the_mean_over_folds_and_give_the_intercept_away(tmp_path, tiny_chunks):
+    rng = np.random.default_rng(4)
+    fold = np.repeat([0, 1, -1], 15)
+    Y, a, b = rng.standard_normal((3, 45, 60)).astype(np.float32)
+    Y_hat = a + b + rng.standard_normal(60).astype(np.float32)
+    wanted = np.mean(
+        [partition.product_measure(Y[fold == k], [(Y_hat - b)[fold == k], b[fold == k]]) for k in (0, 1)], axis=0
+    )
+    stored = [scratch(tmp_path / "x", Y.shape) for _ in range(4)]
+    for matrix, values in zip(stored, (Y, Y_hat, a, b), strict=True):
+        matrix[:, :] = values
+    found = partition.product_measure_by_fold(stored[0], stored[1], stored[2:], fold)
+    assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert_allclose(found.sum(axis=0), metrics.by_fold(metrics.r2, Y, Y_hat, fold), rtol=1e-4, atol=1e-5)
+    pooled = partition.product_measure(Y[fold >= 0], [(Y_hat - b)[fold >= 0], b[fold >= 0]])
+    assert not np.allclose(pooled, wanted, rtol=1e-4, atol=1e-5)  # the broken twin: folds pooled
