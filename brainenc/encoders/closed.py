@@ -62,16 +62,18 @@ class Closed:
     def _curve(self, y: Any, U: Any, r: np.ndarray, leverage: np.ndarray) -> np.ndarray:
         xp, n = self.compute.xp, len(U)
         rotated = U.T @ y
+        # What no feature reaches; with as many directions as rows there is nothing left but rounding.
+        beyond = y - U @ rotated if U.shape[1] < n - 1 else self.compute.xp.zeros_like(y)
         spread = host((y * y).sum(0))
         baseline = spread * (n / (n - 1.0)) ** 2
         if self.kind == "gcv":
-            shrink = self.compute.put(2.0 * r - r * r)
-            left = spread[None] - host(shrink @ (rotated * rotated))
+            left = host((beyond * beyond).sum(0)) + host(self.compute.put((1.0 - r) ** 2) @ (rotated * rotated))
             error = left / ((1.0 - leverage.mean(axis=1)) ** 2)[:, None]
             return self._scores(np.concatenate([error, baseline[None]]), spread, n)
         errors, products, lengths = [], [], []
-        for r_a, h_a in zip(self.compute.put(r), self.compute.put(1.0 / (1.0 - leverage)), strict=True):
-            residual = y - U @ (rotated * r_a[:, None])
+        for r_a, h_a in zip(self.compute.put(1.0 - r), self.compute.put(1.0 / (1.0 - leverage)), strict=True):
+            residual = U @ (rotated * r_a[:, None])
+            residual += beyond
             residual *= h_a[:, None]
             if self.cv_score == "r2":
                 errors.append((residual * residual).sum(0))

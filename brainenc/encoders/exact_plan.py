@@ -52,7 +52,7 @@ class FoldPlan:
         rank-one term in the sum of the training responses that is the last column of ``bend``.
     bend : (rank, rank + 1) ``[N, P'1 / n_train]``, or None where every penalty predicts the validation rows.
     weights : (n_alphas, rows of the brackets) for z (N z - q) or z (N z), z z, near pairs, z (O z); ``w`` without bend.
-    products : (n_alphas, rank) ``w``.
+    products : (n_alphas, rank) ``w``; for correlations times ``alpha + max l``, and its square in ``weights``.
     first, second : near pairs of eigenvalues.
     near : (rank, rank) of M on near pairs, instead of them, where they are many.
     off : (rank, rank) ``O``, for correlations at large penalties.
@@ -140,9 +140,12 @@ def tabulate(
         brackets.append(np.where(large, (1.0 - 2.0 * l / a) / a**2, 0.0))
     else:
         brackets = [2.0 * w, *brackets]
-    weights = compute.put(np.concatenate(brackets, axis=1))
+    # A correlation does not depend on the size of the prediction, which float32 may not hold at the largest penalties.
+    size = (alphas + l.max(initial=0.0))[:, None] if cv_score == "correlation" else 1.0
+    weights = compute.put(np.concatenate(brackets, axis=1) * size**2)
     return FoldPlan(
-        primal, by_features, rows, compute.put(learn), compute.put(seen), compute.put(bend), weights, compute.put(w),
+        primal, by_features, rows, compute.put(learn), compute.put(seen), compute.put(bend), weights,
+        compute.put(w * size),
         first, second, near, off,
     )  # fmt: skip
 

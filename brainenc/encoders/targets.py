@@ -95,10 +95,11 @@ class Targets:
         """Centre and scale a block in place, and remember how."""
         y, compute = carrier.arrived(fetched), carrier.compute
         means = compute.put(np.full((1, len(y)), 1.0 / len(y)))
-        mean = means @ y
-        y -= mean
-        rest = means @ y  # what rounding left of the mean
-        y -= rest
+        with np.errstate(invalid="ignore"):
+            mean = means @ y
+            y -= mean
+            rest = means @ y  # what rounding left of the mean
+            y -= rest
         square = compute.xp.multiply(y, y, out=carrier.scratch(y))
         spread = host(square.sum(0))
         centre = fetched.shift + (host(mean) + host(rest))[0]
