@@ -74,18 +74,21 @@ def test_coefficients_equal_those_of_scikit_learn() -> None:
 
 def test_ill_conditioned_targets_are_solved_in_double_precision(monkeypatch) -> None:
     generator = np.random.default_rng(1)
-    X = (generator.normal(size=(200, 30)) * 10.0 ** -np.linspace(0, 4, 30)).astype(np.float32)
-    Y = (X @ (generator.normal(size=(30, 8)) * 10.0 ** np.linspace(0, 4, 30)[:, None])).astype(np.float32)
-    alphas = [1e-13, 1.0]  # hardly any shrinkage, in features over four decades
+    mixed = np.linalg.qr(generator.normal(size=(30, 30)))[0]
+    scales = 10.0 ** -np.linspace(0, 2.5, 30)
+    X = ((generator.normal(size=(200, 30)) * scales) @ mixed).astype(np.float32)
+    Y = (X @ mixed.T @ (generator.normal(size=(30, 8)) / scales[:, None])).astype(np.float32)
+    centred = X - X.mean(0, dtype=float)
+    expected = np.linalg.lstsq(centred, Y - Y.mean(0, dtype=float), rcond=None)[0]
 
-    def worst() -> float:
-        fitted = Ridge(alphas=alphas, extend=False, standardise=False, device="cpu").fit(X, Y)
-        assert np.all(fitted.alpha_ < 1e-12)
-        return float(np.abs(fitted.predict(X) - Y).max())
+    def error() -> float:
+        fitted = Ridge(alphas=[1e-12, 1.0], extend=False, standardise=False, device="cpu").fit(X, Y)
+        assert np.all(fitted.alpha_ < 1e-11)
+        return float(np.abs(fitted.coef_ - expected).max() / np.abs(expected).max())
 
-    right = worst()
+    right = error()
     monkeypatch.setattr("brainenc.encoders.refit.DELICATE", np.inf)
-    assert right < 1e-4 * Y.std() and worst() > 10 * right
+    assert right < 1e-5 and error() > 10 * right
 
 
 def test_an_extended_grid_gives_what_the_wide_grid_gives() -> None:
