@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from brainenc import encoders
+from brainenc.core.stored import ROWS
 from brainenc.encoders.banded import N_GAMMAS_PER_BAND, N_GAMMAS_TWO_BANDS, Banded
 from brainenc.features.reduction import BLOCK_BYTES
 from pipelines.plan_features import FeatureShape
@@ -16,12 +17,15 @@ from pipelines.study import OWN_ENCODER_KEYS, class_and_arguments
 IMPORTS = {
     "table": "import pipelines.score_encoder, brainenc.stats.significance, jsonschema, safetensors.numpy",
     "pictures": "import pipelines.paint_maps, matplotlib.figure, matplotlib.pyplot, nibabel",
-    "numpy": "import pipelines.fit_encoder, scipy.linalg, safetensors.numpy",
     "torch": "import pipelines.fit_encoder, scipy.linalg, safetensors.numpy, torch",
     "himalaya": "import pipelines.fit_encoder, torch, himalaya.kernel_ridge, himalaya.ridge; "
     "from himalaya.backend import set_backend",
 }
 """Kind of process -> what it loads; the calibration measures what that holds."""
+
+
+AVERAGING = 33
+"""Bytes of one response while repetitions are averaged."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +87,38 @@ def fit_demand(
     held = footprint(size.n_train, widths, size.n_targets, n_folds, n_alphas, n_gammas, solver, encoder.cv_score, batch)
     features = _features(bands, n_delays, size, n_stimuli)
     n_fits = size.n_folds + (size.n_folds > 1)
-    start = "numpy" if encoder.device == "numpy" else "torch"
-    if solver == "himalaya":
-        start = "himalaya" if encoder.device != "numpy" else "numpy"
+    start = "himalaya" if solver == "himalaya" else "torch"
     p, joint = sum(widths), len(bands) > 1
     n_written = 4 * size.n_targets * (p + size.n_tested * (1 + joint * len(bands)))
     reduced = [band for band in bands if band.n_components is not None]
     written = n_written + sum(8 * band.n_stored * (band.n_components or 0) for band in reduced)
     return Demand(
         start=start,
-        ram=features.ram + int(held.ram_bytes),
+        ram=features.ram + reading(size, size.n_train, int(held.width)) + int(held.ram_bytes),
         vram=int(held.vram_bytes),
         written=written,
-        read=features.read + 4 * size.n_rows * size.n_targets * n_fits,
-        copied=n_fits * features.copied,
+        read=features.read + n_fits * int(held.read_bytes) * size.n_rows // size.n_samples,
+        copied=n_fits * (features.copied + AVERAGING * int(held.read_bytes) // 4),
         flops32=n_fits * held.flops32 + 2.0 * size.n_tested * size.n_targets * p * (1 + joint),
         flops64=n_fits * (held.flops64 + features.flops64),
         eigh_flops=n_fits * (held.eigh_flops + features.eigh_flops),
         width=int(held.width),
     )
+
+
+def reading(size: SubjectShape, n_wanted: int, width: int) -> int:
+    """Bytes of a block of responses while it is read and averaged over repetitions.
+
+    As stored, the rows wanted, and their sums, counts and quotients.
+
+    Parameters
+    ----------
+    n_wanted : samples that are read.
+    width : targets that are read.
+    """
+    stored = min(size.n_targets, max(1, 2**18 // min(size.n_rows, 256)), width)
+    n_read = size.n_rows * n_wanted // size.n_samples
+    return stored * (4 * min(size.n_rows, ROWS) + 4 * n_read + AVERAGING * n_wanted)
 
 
 def _n_gammas(encoder: Banded, n_bands: int) -> int:
@@ -110,7 +127,8 @@ def _n_gammas(encoder: Banded, n_bands: int) -> int:
         return len(encoder.gammas)
     if n_bands == 1:
         return 1
-    return encoder.n_gammas or (N_GAMMAS_TWO_BANDS if n_bands == 2 else N_GAMMAS_PER_BAND * n_bands)
+    drawn = encoder.n_gammas or (N_GAMMAS_TWO_BANDS if n_bands == 2 else N_GAMMAS_PER_BAND * n_bands)
+    return drawn + getattr(encoder, "n_refinements", 0)
 
 
 def _features(bands: Sequence[FeatureShape], n_delays: int, size: SubjectShape, n_stimuli: int) -> Demand:

@@ -11,23 +11,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from brainenc.core.stored import ROWS
+from brainenc.stats.bootstrap import BLOCK_BYTES
 from brainenc.stats.chunks import CHUNK_BYTES
 from pipelines.plan_features import FeatureShape
-from pipelines.plan_fit import Demand, fit_demand
+from pipelines.plan_fit import Demand, fit_demand, reading
 from pipelines.plan_shapes import Shapes, SubjectShape
 from pipelines.study import Model, Study
 
 STORED_COLUMNS = 1024
 """Columns of a stored chunk of responses: a chunk that is read is no narrower."""
 
-CHUNKS = {"clean_responses": 6, "estimate_ceiling": 7, "score_encoder": 8, "partition_variance": 8}
+CHUNKS = {"clean_responses": 2.2, "estimate_ceiling": 5.2, "score_encoder": 4.0, "partition_variance": 3.0}
 """Chunks that a step holds at a time, as float64: what it reads, and what it makes of it."""
 
-N_MAPS = {"clean_responses": 6, "estimate_ceiling": 10, "score_encoder": 12}
+N_MAPS = {"clean_responses": 35, "estimate_ceiling": 35, "score_encoder": 50, "partition_variance": 12}
+"""Numbers that a step keeps per target, copies included."""
+
+LIBRARIES = 9 * 2**20
+"""What h5py and BLAS take once they work."""
+
 PICTURE_BYTES = 13 * 64 * 64
 """A rendered picture with its contrast energy."""
 
-TABLE_BYTES = 1500
+TABLE_BYTES = 600
 """A stimulus or a sample in a table: text columns are Python objects."""
 
 
@@ -63,31 +70,36 @@ def study_jobs(study: Study, shapes: Shapes) -> Iterator[Job]:
     threads = config["resources"]["threads"]
     planted = config["dataset"]["class"] == "planted"
     seconds = None if planted else 0.0  # rendering pictures is not predicted
-    yield Job("check_study", "check_study", "", Demand("table", ram=2 * rows, read=64 * 2**20))
+    looked_at = min(2**24, max(4 * size.n_rows * size.n_targets for size in shapes.subjects.values()))
+    checked = Demand("table", ram=2 * rows + 3 * looked_at, read=len(study.subjects) * 2**26)
+    yield Job("check_study", "check_study", "", checked)
     picture_bytes = PICTURE_BYTES * shapes.n_stimuli if planted else 0
     stimuli = Demand("table", ram=3 * rows + picture_bytes, written=rows // 3, seconds=seconds)
     yield Job("prepare_stimuli", "prepare_stimuli", "", stimuli)
-    for name in config["features"]:
+    for name, entry in config["features"].items():
         shape = shapes.features.get(name)
-        demand = None if shape is None else _extract(shape, shapes.n_stimuli)
+        demand = None if shape is None else _extract(shape, entry, shapes.n_stimuli)
         why = shapes.unknown.get(name, "")
         yield Job(f"extract_features/{name}", "extract_features", "", demand, ("prepare_stimuli",), threads, why)
     for subject in study.subjects:
         yield from _subject_jobs(study, shapes, subject, threads)
     ends = [f"{step}/sub-{s}" for s in study.subjects for step in ("paint_maps", "export_maps", "summarise_regions")]
     ends += [f"check_recovery/sub-{s}" for s in study.subjects if planted]
-    pictures = 40 * 2**20 + rows
+    pictures = (40 if _is_painted(config) else 12) * 2**20 + rows
     yield Job("write_report", "write_report", "", Demand("pictures", ram=pictures, seconds=3.0), tuple(ends))
 
 
-def _extract(shape: FeatureShape, n_stimuli: int) -> Demand:
+def _extract(shape: FeatureShape, entry: dict[str, Any], n_stimuli: int) -> Demand:
     stored = 4 * n_stimuli * shape.n_stored
     if shape.ram is not None and shape.seconds is not None and shape.start_seconds is not None:
         took = shape.start_seconds + n_stimuli * shape.seconds
         return Demand("", ram=shape.ram, written=stored, seconds=took, bound="network")
-    # A table is computed whole once, as a check; an array is read by rows.
-    held = n_stimuli * (TABLE_BYTES + 24 * min(shape.n_extracted, 4096)) + 2 * 4 * shape.batch_size * shape.n_extracted
-    return Demand("table", ram=held, read=4 * n_stimuli * shape.n_extracted, written=stored)
+    # A table is computed whole once, as a check; an array is read by rows, and mapped or whole unless it is HDF5.
+    whole = 4 * n_stimuli * shape.n_extracted
+    by_rows = entry["class"] == "array" and str(entry["path"]).lower().endswith((".h5", ".hdf5"))
+    held = n_stimuli * TABLE_BYTES + 8 * shape.batch_size * shape.n_extracted
+    held += 0 if by_rows else whole if entry["class"] == "array" else 6 * whole
+    return Demand("table", ram=held, read=whole, written=stored)
 
 
 def _subject_jobs(study: Study, shapes: Shapes, subject: str, threads: int) -> Iterator[Job]:
@@ -105,20 +117,26 @@ def _subject_jobs(study: Study, shapes: Shapes, subject: str, threads: int) -> I
     yield Job(
         f"split_samples/{here}", "split_samples", subject, split, ("prepare_stimuli", f"prepare_responses/{here}")
     )
-    ram = streamed("clean_responses", size.n_rows, size.n_targets) + table
+    session = 0 if config["responses"]["within"] is None else size.n_session
+    ram = streamed("clean_responses", size.n_rows, size.n_targets, 4.0 * session / size.n_rows) + table + 2 * LIBRARIES
     clean = Demand("table", ram=ram, read=2 * values, written=values, copied=12 * 2 * values)
     yield job("clean_responses", clean, "split_samples")
-    ram = streamed("estimate_ceiling", size.n_rows, size.n_targets) + table
+    none_repeated = -3.0 if size.n_rows == size.n_samples else 0.0
+    ram = streamed("estimate_ceiling", size.n_rows, size.n_targets, none_repeated) + table + LIBRARIES
     yield job("estimate_ceiling", Demand("table", ram=ram, read=2 * values, copied=40 * 2 * values), "clean_responses")
     for model in study.models:
         yield from _model_jobs(study, shapes, subject, model, threads)
+    for model in study.joint_models:
+        yield _partition(study, size, subject, model)
     scores = [f"score_encoder/{here}_{model.name}" for model in study.models]
     parts = [f"partition_variance/{here}_{model.name}" for model in study.joint_models]
     yield _after("summarise_regions", subject, _regions(study, size), scores)
     n_maps = 5 * len(study.models) + 7
-    painted = Demand("pictures", ram=120 * 2**20 + 16 * n_maps * size.n_targets, seconds=None)
+    painted = Demand("table", ram=16 * n_maps * size.n_targets)
+    if _is_painted(config):
+        painted = Demand("pictures", ram=200 * 2**20 + 16 * n_maps * size.n_targets, seconds=None)
     yield _after("paint_maps", subject, painted, [*scores, *parts])
-    exported = Demand("table", ram=2**24 + 24 * n_maps * size.n_targets, written=8 * n_maps * size.n_targets)
+    exported = Demand("table", ram=2**21 + 24 * n_maps * size.n_targets, written=8 * n_maps * size.n_targets)
     yield _after("export_maps", subject, exported, scores)
     if kind == "planted":
         truth = 8 * size.n_rows * size.n_targets + 12 * size.n_tested * size.n_targets
@@ -129,9 +147,17 @@ def _prepare(kind: str, size: SubjectShape, table: int) -> Demand:
     """What reading one subject's responses takes; what models of BOLD and planted signals take is not known."""
     values = 4 * size.n_rows * size.n_targets
     if kind == "folder":
-        held = min(values, 2 * 2**20 * 16) + values  # formats that are no HDF5 are mapped or read whole
+        block = 4 * min(size.n_rows, 256) * min(size.n_targets, 2**14)
+        held = 5 * block // 2 + 2**23 + (0 if size.by_block else values)
         return Demand("table", ram=held + table, read=values, written=values)
     return Demand("pictures", ram=5 * values // 2 + table, written=values, seconds=None)
+
+
+def _is_painted(config: dict[str, Any]) -> bool:
+    """Whether targets have a place: on a mesh or in a volume."""
+    dataset = config["dataset"]
+    placed = dataset["class"] != "folder" or not {"mask", "mesh"}.isdisjoint(dataset)
+    return config["surface"]["mesh"] is not None and placed
 
 
 def _after(step: str, subject: str, demand: Demand, needs: list[str]) -> Job:
@@ -150,20 +176,24 @@ def _model_jobs(study: Study, shapes: Shapes, subject: str, model: Model, thread
     yield Job(f"fit_encoder/{here}", "fit_encoder", subject, demand, before, threads, why, (model.label,))
     needs = (f"fit_encoder/{here}", f"estimate_ceiling/{whose}")
     yield Job(f"score_encoder/{here}", "score_encoder", subject, _score(config, size), needs, models=(model.label,))
-    if model in study.joint_models:
-        reduced = tuple(f"score_encoder/sub-{subject}_{other.name}" for other in study.reduced(model))
-        ram = streamed("partition_variance", size.n_tested, size.n_targets, len(model.features) + 2)
-        tested = 4 * size.n_tested * size.n_targets * (len(model.features) + 2)
-        part = Demand("table", ram=ram + size.n_rows * TABLE_BYTES, read=tested, copied=20 * tested)
-        after = (f"score_encoder/{here}", *reduced)
-        yield Job(f"partition_variance/{here}", "partition_variance", subject, part, after, models=(model.label,))
+
+
+def _partition(study: Study, size: SubjectShape, subject: str, model: Model) -> Job:
+    here = f"sub-{subject}_{model.name}"
+    reduced = tuple(f"score_encoder/sub-{subject}_{other.name}" for other in study.reduced(model))
+    ram = streamed("partition_variance", size.n_tested, size.n_targets, len(model.features) + 2)
+    tested = 4 * size.n_tested * size.n_targets * (len(model.features) + 2)
+    demand = Demand("table", ram=ram + size.n_rows * TABLE_BYTES + LIBRARIES, read=tested, copied=20 * tested)
+    needs = (f"score_encoder/{here}", *reduced)
+    return Job(f"partition_variance/{here}", "partition_variance", subject, demand, needs, models=(model.label,))
 
 
 def _score(config: dict[str, Any], size: SubjectShape) -> Demand:
     """Permutations take a row order and a product each: bound by memory, not by arithmetic."""
     tested = 4 * size.n_tested * size.n_targets
     n_permutations = config["statistics"]["n_permutations"]
-    ram = streamed("score_encoder", max(size.n_tested, size.n_samples), size.n_targets) + size.n_rows * TABLE_BYTES
+    ram = streamed("score_encoder", size.n_tested, size.n_targets) + size.n_rows * TABLE_BYTES
+    ram += _stretch(size, size.n_tested) + reading(size, size.n_tested, STORED_COLUMNS)
     return Demand("table", ram=ram, read=3 * tested, copied=(40 + 4 * n_permutations) * tested)
 
 
@@ -172,20 +202,27 @@ def _regions(study: Study, size: SubjectShape) -> Demand:
     n_bootstrap = study.config["statistics"]["n_bootstrap"]
     n_runs = len(study.models) + len(study.comparisons) * 2
     tested = size.n_tested * size.n_targets
-    ram = 10 * chunk_bytes(size.n_tested, size.n_targets) + size.n_targets * (8 * (size.n_regions + 1) + 200)
+    resampled = min(BLOCK_BYTES, 8 * (1 + n_bootstrap) * size.n_targets)
+    ram = 13 * min(BLOCK_BYTES, 8 * tested) + 4 * resampled + _stretch(size, size.n_tested)
+    ram += size.n_targets * (8 * (size.n_regions + 1) + 200)
+    ram += 8 * n_bootstrap * (size.n_regions + 1) * 4 + size.n_rows * TABLE_BYTES
     flops = n_runs * 8 * 2 * n_bootstrap * tested
-    whole = 3 * 8 * tested  # the region of all targets is identified at once
-    ram += whole + 8 * n_bootstrap * (size.n_regions + 1) * 4 + size.n_rows * TABLE_BYTES
     return Demand("table", ram=ram, flops64=flops, read=4 * n_runs * tested, copied=n_runs * 100 * tested)
 
 
-def streamed(step: str, n_rows: int, n_targets: int, chunks: int | None = None) -> int:
-    """Bytes of a step that visits targets in chunks: the chunks it holds, and its maps."""
-    n_chunks = CHUNKS[step] if chunks is None else CHUNKS[step] + chunks
-    return n_chunks * chunk_bytes(n_rows, n_targets) + 8 * N_MAPS.get(step, 12) * n_targets
+def _stretch(size: SubjectShape, n_wanted: int) -> int:
+    """Bytes of the stored rows in which wanted ones lie, for one chunk of targets."""
+    width = chunk_bytes(n_wanted, size.n_targets) // (8 * n_wanted)
+    return 4 * min(size.n_rows, ROWS) * width
+
+
+def streamed(step: str, n_rows: int, n_targets: int, extra: float = 0.0) -> int:
+    """Bytes of a step that visits targets in chunks: the chunks it holds (``extra`` ones too), and its maps."""
+    return int((CHUNKS[step] + extra) * chunk_bytes(n_rows, n_targets)) + 8 * N_MAPS[step] * n_targets
 
 
 def chunk_bytes(n_rows: int, n_targets: int) -> int:
     """Bytes of one float64 chunk of responses."""
-    width = max(CHUNK_BYTES // (8 * n_rows), STORED_COLUMNS)
-    return 8 * n_rows * min(n_targets, width)
+    stored = min(n_targets, 2**18 // min(n_rows, 256))
+    width = CHUNK_BYTES // (8 * n_rows)
+    return 8 * n_rows * min(n_targets, max(stored, width - width % stored))

@@ -35,7 +35,9 @@ class SubjectShape:
     n_tested : rows tested in some fold.
     n_folds : outer folds.
     n_groups : groups of training rows that inner folds keep together.
+    n_session : rows of the longest session or run, within which responses are cleaned.
     n_targets, n_regions : columns of the responses, regions.
+    by_block : the data set's responses are read by block, not whole.
     """
 
     n_rows: int
@@ -45,7 +47,9 @@ class SubjectShape:
     n_folds: int
     n_groups: int
     n_targets: int
+    n_session: int
     n_regions: int = 0
+    by_block: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,12 @@ def _subject(study: Study, dataset: Any, subject: str, table: pd.DataFrame | Non
     n_regions = len(dataset.regions(subject))
     config, here = study.config, study.folder / f"sub-{subject}"
     ids = split = None
+    n_session = -(-n_rows // getattr(dataset, "n_sessions", 1))
     if hasattr(dataset, "samples") and table is not None:
         samples = dataset.samples(subject)
         ids = samples["stimulus_id"].to_numpy(object)
+        within = config["responses"]["within"]
+        n_session = int(samples[within].value_counts().max()) if within in samples else n_rows
         run = samples["run"].to_numpy() if "run" in samples else None
         split = make_split(config["split"], table, ids, _contents(table, ids), run)
     elif (here / "split.tsv").exists():
@@ -121,7 +128,10 @@ def _subject(study: Study, dataset: Any, subject: str, table: pd.DataFrame | Non
         if len(written) == n_rows:
             ids, split = written["stimulus_id"].to_numpy(object), from_table(written)
     sizes = _unsplit(config, dataset, n_rows) if ids is None or split is None else _split_sizes(config, ids, split)
-    return SubjectShape(n_rows=n_rows, n_targets=n_targets, n_regions=n_regions, **sizes)
+    by_block = hasattr(dataset, "is_read_by_block") and dataset.is_read_by_block(subject)
+    return SubjectShape(
+        n_rows=n_rows, n_targets=n_targets, n_session=n_session, n_regions=n_regions, by_block=by_block, **sizes
+    )
 
 
 def _split_sizes(config: dict[str, Any], ids: np.ndarray, split: Split) -> dict[str, int]:

@@ -27,7 +27,6 @@ MIB = 2**20
 TYPICAL = {
     "table": Start(95 * MIB, 240 * MIB, 130 * MIB, 1.0),
     "pictures": Start(130 * MIB, 300 * MIB, 160 * MIB, 2.0),
-    "numpy": Start(110 * MIB, 260 * MIB, 140 * MIB, 1.0),
     "torch": Start(280 * MIB, 800 * MIB, 300 * MIB, 3.0),
     "himalaya": Start(360 * MIB, 1000 * MIB, 400 * MIB, 4.0),
 }

@@ -17,6 +17,7 @@ from brainenc.core.types import DataError, Responses, StimulusSet
 from brainenc.datasets.images import MESHES, load_mask, open_image
 from brainenc.datasets.readers import (
     CIFTI_SUFFIXES,
+    HDF5_SUFFIXES,
     SUFFIXES,
     Source,
     check_values,
@@ -143,6 +144,10 @@ class FolderDataset:
         """Samples and targets of one subject, from the header of the file."""
         source = self._open(subject)
         return source.n_samples, source.space.n_targets
+
+    def is_read_by_block(self, subject: str) -> bool:
+        """Whether responses stay on disk, as in HDF5; other formats are mapped or read whole."""
+        return suffix_of(self._responses_files(subject)[0]) in HDF5_SUFFIXES
 
     def responses(self, subject: str) -> Responses:
         """Responses of one subject; floats in HDF5 and npy stay on disk."""
