@@ -4,7 +4,7 @@ BIN := .venv/bin
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-fast real lint install clean
+.PHONY: demo test test-fast real lint bench-ridge install clean
 
 demo: install
 	$(BIN)/brainenc run config/config.yaml --cores $(CORES)
@@ -24,6 +24,11 @@ lint: install
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-ridge: install
+	$(BIN)/python benchmarks/ridge/run.py
+	$(BIN)/python benchmarks/ridge/memory.py
+	$(BIN)/python benchmarks/ridge/memory.py --cortex
 
 install: .venv/installed
 

@@ -16,6 +16,11 @@ _SOLVERS = {
 }
 
 
+def _solver(entry: dict[str, Any]) -> str:
+    """Who searched the penalties; kernels that are not linear are himalaya's."""
+    return str(entry.get("solver", "himalaya" if entry["class"] == "kernel_ridge" else "exact"))
+
+
 def number(value: Any, digits: int = 2) -> str:
     """A number as text; a dash where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -182,10 +187,13 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
         kind = {
             "ridge": "ridge regression with one penalty per target",
             "banded": "banded ridge regression with one penalty per band and target",
+            "kernel_ridge": f"{entry.get('kernel', 'rbf')} kernel ridge regression with one penalty per target",
         }.get(entry["class"], entry["class"])
+        how = {"loo": "leave-one-out", "gcv": "generalised cross-validation"}.get(
+            entry.get("cv", ""), "grouped cross-validation"
+        )
         sentences.append(
-            f"Encoder {name}: {kind}, chosen by grouped cross-validation inside the training samples "
-            f"({_SOLVERS[entry.get('solver', 'himalaya')]})."
+            f"Encoder {name}: {kind}, chosen by {how} inside the training samples ({_SOLVERS[_solver(entry)]})."
         )
     block = statistics["block"]
     unit = "test stimuli within a fold" if block <= 1 else f"blocks of {block} neighbouring test samples within a fold"

@@ -60,10 +60,11 @@ class Exact:
             makers[True] = OnFeatures(self.X, sizes, *common)
         if not all(primal):
             makers[False] = OnKernels(design, *common)
-        self.plans: list[list[FoldPlan]] = [
-            [makers[on_features].plan(gamma, f) for f in range(len(self.folds))]
-            for gamma, on_features in zip(gammas, primal, strict=True)
-        ]
+        self.plans: list[list[FoldPlan]] = [[] for _ in gammas]
+        for on_features, maker in makers.items():
+            chosen = [g for g in range(len(gammas)) if primal[g] == on_features]
+            for g, plans in zip(chosen, maker.plans([gammas[g] for g in chosen]), strict=True):
+                self.plans[g] = plans
         self.is_primal = any(primal)
 
     def curves(self, y: Any) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ not all the others (a gap between them, say), their products are made from these
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,14 @@ class OnFeatures:
             for fold, block in zip(folds, blocks, strict=True)
         ]
 
-    def plan(self, gamma: np.ndarray, f: int) -> FoldPlan:
-        """Return the tables of candidate ``gamma`` (n_bands,) and fold ``f``."""
+    def plans(self, gammas: list[np.ndarray]) -> list[list[FoldPlan]]:
+        """Return the tables of candidates (n_bands,), each a list over folds."""
+        n_folds = len(self.folds)
+        jobs = [(gamma, f) for gamma in gammas for f in range(n_folds)]
+        made = self.compute.each(lambda job: self._plan(*job), jobs)
+        return [made[start : start + n_folds] for start in range(0, len(made), n_folds)]
+
+    def _plan(self, gamma: np.ndarray, f: int) -> FoldPlan:
         compute, fold = self.compute, self.folds[f]
         weight = np.repeat(np.sqrt(gamma), self.sizes)
         kept = None if np.all(gamma > 0) else np.flatnonzero(np.append(weight, 1.0))  # the sums come along
@@ -117,16 +124,19 @@ class OnKernels:
     ) -> None:
         self.design, self.folds = design, folds
         self.alphas, self.cv_score, self.compute = alphas, cv_score, compute
-        self._gamma: np.ndarray | None = None
-        self._kernel: Any = None
 
-    def plan(self, gamma: np.ndarray, f: int) -> FoldPlan:
-        """Return the tables of candidate ``gamma`` (n_bands,) and fold ``f``."""
+    def plans(self, gammas: list[np.ndarray]) -> list[list[FoldPlan]]:
+        """Return the tables of candidates (n_bands,), each a list over folds."""
+        made = []
+        for gamma in gammas:
+            kernel = self.compute.put(self.design.kernel(gamma), "float64")
+            made.append(self.compute.each(partial(self._plan, kernel), range(len(self.folds))))
+        return made
+
+    def _plan(self, kernel: Any, f: int) -> FoldPlan:
         compute, fold = self.compute, self.folds[f]
-        if self._gamma is None or np.any(gamma != self._gamma):
-            self._gamma, self._kernel = gamma, compute.put(self.design.kernel(gamma), "float64")
-        train = np.concatenate([np.arange(len(self._kernel))[rows] for rows in fold.train])
-        K = self._kernel[:, train]
+        train = np.concatenate([np.arange(len(kernel))[rows] for rows in fold.train])
+        K = kernel[:, train]
         rows = K.mean(1)
         K_t, K_v = K[train], K[fold.validation]
         offset = rows[train].mean()
