@@ -50,6 +50,7 @@ class Shape:
     pca: int | None = None
     n_folds: int | None = None
     n_repetitions: int = 1
+    n_bootstrap: int = 50
 
 
 SHAPES = {
@@ -60,7 +61,7 @@ SHAPES = {
         Shape("small-repeated", 700, 6_000, (200,), n_repetitions=3),
     ),
     "full": (
-        Shape("few-features", 3_000, 20_000, (256,)),
+        Shape("few-features", 3_000, 20_000, (256,), n_bootstrap=1000),
         Shape("usual", 4_000, 40_000, (768,)),
         Shape("many-targets", 2_000, 160_000, (512,)),
         Shape("wide", 5_000, 20_000, (3_000,)),
@@ -146,7 +147,7 @@ def generate(shape: Shape, folder: Path) -> Path:
         "responses": {"within": "session", "detrend": 1, "zscore": True},
         "features": features,
         "encoders": {"model": {"class": shape.encoder, "extend": False, **dict(shape.options)}},
-        "statistics": {"n_permutations": 50, "n_bootstrap": 50},
+        "statistics": {"n_permutations": 50, "n_bootstrap": shape.n_bootstrap},
         "surface": {"mesh": None},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")

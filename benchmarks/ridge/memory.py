@@ -129,7 +129,7 @@ def main() -> None:
         f"# {'A whole cortex from one HDF5 file' if arguments.cortex else 'Memory against targets'}",
         "",
         f"Command: `python {' '.join(sys.argv)}`. Date: {date.today()}. Machine: {run.machine()}.",
-        "20 penalties, 5 folds; responses read from HDF5 in blocks of 1,024 targets, coefficients written as they come.",
+        "20 penalties, 5 folds; responses read from HDF5 in blocks of targets, coefficients written as they come.",
         "",
         "| samples | features | targets | responses (MB) | seconds | seconds / floor | private peak (MB) "
         "| of it libraries and features (MB) |",
@@ -138,7 +138,8 @@ def main() -> None:
     for row in rows:
         lines.append(
             f"| {row['n']:,} | {row['p']:,} | {row['t']:,} | {4 * row['n'] * row['t'] / 1e6:,.0f} "
-            f"| {row['seconds']:.1f} | {row['seconds'] / row['floor']:.2f} | {row['peak'] / 1e6:.0f} | {row['base'] / 1e6:.0f} |"
+            f"| {row['seconds']:.1f} | {row['seconds'] / row['floor']:.2f} | {row['peak'] / 1e6:.0f} "
+            f"| {row['base'] / 1e6:.0f} |"
         )
     (arguments.out / f"{name}.md").write_text("\n".join(lines) + "\n")
 
