@@ -24,6 +24,9 @@ IMPORTS = {
 """Kind of process -> what it loads; the calibration measures what that holds."""
 
 
+LIBRARIES = 16 * 2**20
+"""What h5py, safetensors and the reading thread take once they work."""
+
 AVERAGING = 33
 """Bytes of one response while repetitions are averaged."""
 
@@ -79,13 +82,21 @@ def fit_demand(
     encoder: Any = encoders.build(kind, **arguments)
     n_delays = len(entry.get("delays") or [0])
     widths = [band.n_features * n_delays for band in bands]
-    n_gammas = _n_gammas(encoder, len(bands)) if isinstance(encoder, Banded) else 1
-    n_folds = min(encoder.n_folds, max(size.n_groups, 2))
-    batch = n_targets_batch or encoder.n_targets_batch
     solver = getattr(encoder, "solver", "himalaya")
-    n_alphas = encoder.n_alphas if encoder.alphas == "auto" else len(encoder.alphas)
-    held = footprint(size.n_train, widths, size.n_targets, n_folds, n_alphas, n_gammas, solver, encoder.cv_score, batch)
-    features = _features(bands, n_delays, size, n_stimuli)
+    held = footprint(
+        size.n_train,
+        widths,
+        size.n_targets,
+        n_folds=min(encoder.n_folds, max(size.n_groups, 2)),
+        n_alphas=encoder.n_alphas if encoder.alphas == "auto" else len(encoder.alphas),
+        n_gammas=_n_gammas(encoder, len(bands)) if isinstance(encoder, Banded) else 1,
+        solver=solver,
+        cv_score=encoder.cv_score,
+        n_targets_batch=n_targets_batch or encoder.n_targets_batch,
+        extend=encoder.extend,
+    )
+    responses = reading(size, size.n_train, int(held.width))
+    features, transient = _features(bands, n_delays, size, n_stimuli)
     n_fits = size.n_folds + (size.n_folds > 1)
     start = "himalaya" if solver == "himalaya" else "torch"
     p, joint = sum(widths), len(bands) > 1
@@ -94,7 +105,8 @@ def fit_demand(
     written = n_written + sum(8 * band.n_stored * (band.n_components or 0) for band in reduced)
     return Demand(
         start=start,
-        ram=features.ram + reading(size, size.n_train, int(held.width)) + int(held.ram_bytes),
+        # Features are read and reduced before the first response is.
+        ram=LIBRARIES + features.ram + max(transient, responses + int(held.ram_bytes)),
         vram=int(held.vram_bytes),
         written=written,
         read=features.read + n_fits * int(held.read_bytes) * size.n_rows // size.n_samples,
@@ -131,8 +143,8 @@ def _n_gammas(encoder: Banded, n_bands: int) -> int:
     return drawn + getattr(encoder, "n_refinements", 0)
 
 
-def _features(bands: Sequence[FeatureShape], n_delays: int, size: SubjectShape, n_stimuli: int) -> Demand:
-    """Features of all bands as the step holds them while it fits, and what reducing them takes.
+def _features(bands: Sequence[FeatureShape], n_delays: int, size: SubjectShape, n_stimuli: int) -> tuple[Demand, int]:
+    """Features of all bands as the step holds them while it fits; and the bytes that loading and reducing one takes.
 
     All are loaded and aligned; of each band the designs of all samples and of the training samples are kept.
     """
@@ -143,7 +155,8 @@ def _features(bands: Sequence[FeatureShape], n_delays: int, size: SubjectShape, 
         design = 4 * size.n_samples * band.n_features * n_delays
         learned = 4 * size.n_train * band.n_features * n_delays
         small = min(band.n_stored, size.n_train)
-        pca = 0 if band.n_components is None else 3 * BLOCK_BYTES + 3 * 8 * small**2
+        block = min(BLOCK_BYTES, 8 * size.n_train * band.n_stored)
+        pca = 0 if band.n_components is None else 3 * block + 4 * 8 * small**2
         transient = max(transient, loaded, pca)
         found = replace(
             found,
@@ -153,4 +166,4 @@ def _features(bands: Sequence[FeatureShape], n_delays: int, size: SubjectShape, 
             flops64=found.flops64 + (2.0 * size.n_train * band.n_stored * small if pca else 0.0),
             eigh_flops=found.eigh_flops + (9.0 * small**3 if pca else 0.0),
         )
-    return replace(found, ram=found.ram + transient)
+    return found, transient

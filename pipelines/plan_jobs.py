@@ -14,6 +14,7 @@ from typing import Any
 from brainenc.core.stored import ROWS
 from brainenc.stats.bootstrap import BLOCK_BYTES
 from brainenc.stats.chunks import CHUNK_BYTES
+from brainenc.stats.identification import KEPT_BYTES
 from pipelines.plan_features import FeatureShape
 from pipelines.plan_fit import Demand, fit_demand, reading
 from pipelines.plan_shapes import Shapes, SubjectShape
@@ -25,7 +26,7 @@ STORED_COLUMNS = 1024
 CHUNKS = {"clean_responses": 2.2, "estimate_ceiling": 5.2, "score_encoder": 4.0, "partition_variance": 3.0}
 """Chunks that a step holds at a time, as float64: what it reads, and what it makes of it."""
 
-N_MAPS = {"clean_responses": 35, "estimate_ceiling": 35, "score_encoder": 50, "partition_variance": 12}
+N_MAPS = {"clean_responses": 35, "estimate_ceiling": 35, "score_encoder": 90, "partition_variance": 12}
 """Numbers that a step keeps per target, copies included."""
 
 LIBRARIES = 9 * 2**20
@@ -198,12 +199,19 @@ def _score(config: dict[str, Any], size: SubjectShape) -> Demand:
 
 
 def _regions(study: Study, size: SubjectShape) -> Demand:
-    """Bootstrap by weighted sums: a few GEMMs of (n_bootstrap, n_tested) by (n_tested, n_targets) per model."""
+    """Bootstrap by weighted sums: a few GEMMs of (n_bootstrap, n_tested) by (n_tested, n_targets) per model.
+
+    Then stimuli are identified from patterns over targets, which are kept where they are small enough.
+    """
     n_bootstrap = study.config["statistics"]["n_bootstrap"]
     n_runs = len(study.models) + len(study.comparisons) * 2
     tested = size.n_tested * size.n_targets
-    resampled = min(BLOCK_BYTES, 8 * (1 + n_bootstrap) * size.n_targets)
-    ram = 13 * min(BLOCK_BYTES, 8 * tested) + 4 * resampled + _stretch(size, size.n_tested)
+    tested_bytes, n_folds = 8 * tested, size.n_folds
+    width = min(size.n_targets, BLOCK_BYTES // (8 * max(size.n_tested, 1 + n_bootstrap)))
+    chunk, resampled = 8 * size.n_tested * width, 8 * (1 + n_bootstrap) * width
+    intervals = int((2 + 6.1 / n_folds) * chunk) + 7 * resampled
+    identified = int((6 + 7.5 / n_folds) * tested_bytes) if 2 * tested_bytes <= KEPT_BYTES else 8 * CHUNK_BYTES
+    ram = max(intervals, identified) + _stretch(size, size.n_tested) + LIBRARIES
     ram += size.n_targets * (8 * (size.n_regions + 1) + 200)
     ram += 8 * n_bootstrap * (size.n_regions + 1) * 4 + size.n_rows * TABLE_BYTES
     flops = n_runs * 8 * 2 * n_bootstrap * tested

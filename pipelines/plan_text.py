@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 from pipelines.plan_study import Plan, Prediction, totals
@@ -46,7 +47,10 @@ def _totals(plan: Plan) -> list[str]:
     lines = [f"{found['jobs']} jobs, {size(found['disk'])} written, at most {size(found['beside'])} held at a time."]
     if found["seconds"] is not None:
         untimed = f", besides {found['not_timed']} jobs whose time is not predicted" if found["not_timed"] else ""
-        path = " > ".join(name.partition("/")[0] for name in found["critical_path"])
+        steps = [list(jobs) for _, jobs in groupby(found["critical_path"], lambda name: name.partition("/")[0])]
+        path = ", ".join(
+            (f"{len(jobs)} x " if len(jobs) > 1 else "") + str(jobs[0].partition("/")[0]) for jobs in steps
+        )
         lines.append(f"About {duration(found['seconds'])} with {found['cores']} cores{untimed}. Decided by: {path}.")
     return lines
 
