@@ -86,7 +86,7 @@ def test_the_methods_text_says_what_was_done(page):
         "z-scored",
         "averaged",
         "99 permutations",
-        "himalaya",
+        "one factorisation per fold",
     ):
         assert phrase in text
 
