@@ -15,6 +15,7 @@ from pathlib import Path
 from brainenc.core.machine import look
 from brainenc.core.provenance import plain
 from brainenc.core.share import find_shared
+from brainenc.core.storage import write_json
 from brainenc.core.types import DataError
 from pipelines.study import Study, load_study
 
@@ -52,8 +53,10 @@ def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
 
     study = load_study(path)
     inspect_study(study)
-    arguments = [*snakemake_arguments, *_fitting(study)]
-    planning = any(word in arguments for word in ("-n", "--dry-run", "--dryrun", "--lint", "--unlock", "--summary"))
+    only_told = ("-n", "--dry-run", "--dryrun", "--lint", "--unlock", "--summary")
+    planning = any(word in snakemake_arguments for word in only_told)
+    arguments = list(snakemake_arguments)
+    configuration = [path, *_fitting(study, keep=not planning)]
     if not any(word.split("=")[0] in ("-c", "--cores", "-j", "--jobs") for word in arguments):
         arguments += ["--cores", str(look(study.folder).n_cores)]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_shared("workflow/Snakefile"))]
@@ -64,7 +67,7 @@ def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
     }
     report = study.folder / "report.html"
     before = report.stat().st_mtime_ns if report.exists() else None
-    command += ["--configfile", str(path), *arguments]
+    command += ["--configfile", *map(str, configuration), *arguments]
     if planning:
         return subprocess.run([*command, "--nolock"], env=environment).returncode
     with _only_run_of(study) as held:
@@ -81,19 +84,24 @@ def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
     return 0
 
 
-def _fitting(study: Study) -> list[str]:
-    """Refuse a study that is known not to fit here; else write its plan, and narrow blocks of targets where needed.
+def _fitting(study: Study, keep: bool = True) -> list[Path]:
+    """Refuse a study that is known not to fit here; else keep its plan, and narrow blocks of targets where needed.
 
-    Nothing is measured for it. `DataError` with one sentence per job that cannot fit.
+    Nothing is measured for it. Returns configuration that comes after the study's own; `DataError` with one sentence
+    per job that cannot fit.
     """
     from pipelines.plan_study import plan_study, save_plan
 
     plan = plan_study(study, measure=False)
     if plan.refusals:
         raise DataError(" ".join(plan.refusals))
-    save_plan(plan)
-    narrower = {encoder: {"n_targets_batch": width} for encoder, width in plan.widths}
-    return ["--config", f"encoders={json.dumps(narrower)}"] if narrower else []
+    if keep:
+        save_plan(plan)
+    if not plan.widths:
+        return []
+    narrower = study.folder / "narrower.json"
+    write_json(narrower, {"encoders": {encoder: {"n_targets_batch": width} for encoder, width in plan.widths}})
+    return [narrower]
 
 
 @contextmanager

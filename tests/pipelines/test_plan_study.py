@@ -251,14 +251,30 @@ def test_run_refuses_before_anything_starts(study, tmp_path, monkeypatch, capsys
     assert said.startswith("brainenc run: ") and "but 16 MiB are there (a limit of the test)" in said
 
 
-def test_run_passes_the_chosen_width_on(study, monkeypatch):
-    plan = replace(planned(study), widths=(("banded", 256),))
+def test_run_passes_the_chosen_width_on(study, tmp_path, monkeypatch):
+    here = resolve_study({**study.config, "results": str(tmp_path)})
+    plan = replace(planned(here), widths=(("banded", 256),))
     monkeypatch.setattr(plan_study, "plan_study", lambda *_, **__: plan)
-    monkeypatch.setattr(plan_study, "save_plan", lambda _: None)
-    assert study_verbs._fitting(study) == ["--config", 'encoders={"banded": {"n_targets_batch": 256}}']
+    (narrower,) = study_verbs._fitting(here)
+    assert storage.read_json(narrower) == {"encoders": {"banded": {"n_targets_batch": 256}}}
     monkeypatch.setattr(plan_study, "plan_study", lambda *_, **__: replace(plan, refusals=("It does not fit.",)))
     with pytest.raises(DataError, match="It does not fit"):
-        study_verbs._fitting(study)
+        study_verbs._fitting(here)
+
+
+@pytest.mark.slow
+def test_the_workflow_takes_the_chosen_width(study, tmp_path, monkeypatch):
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({**study.config, "results": str(tmp_path / "results")}))
+    real = plan_study.plan_study
+    monkeypatch.setattr(plan_study, "plan_study", lambda *a, **k: replace(real(*a, **k), widths=(("banded", 256),)))
+    folder = tmp_path / "results" / "toy"
+    assert main(["run", str(file), "--dry-run"]) == 0
+    assert not (folder / "plan.json").exists()  # a dry run leaves no plan
+    assert main(["run", str(file), "--until", "check_study"]) == 0
+    used = storage.read_json(folder / "checked.json")["provenance"]["parameters"]["encoders"]
+    assert used["banded"] == {**study.config["encoders"]["banded"], "n_targets_batch": 256}
+    assert used["ridge"] == study.config["encoders"]["ridge"] and (folder / "plan.json").exists()
 
 
 # --------------------------------------------------------------------------------------------------- schedule, output
