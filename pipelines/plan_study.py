@@ -171,18 +171,22 @@ def as_data(plan: Plan) -> dict[str, Any]:
     }
 
 
-def save_plan(plan: Plan) -> Path:
+def save_plan(plan: Plan, anew: bool = True) -> Path:
     """Write the plan where the report finds it, ``plan.json`` in the study's folder.
 
-    A plan that measured nothing does not take the place of one that did, for the same study.
+    Unless it is made ``anew``, it only takes the place of one of another configuration, or of one that knows less.
     """
     path, content = plan.study.folder / "plan.json", as_data(plan)
-    if path.exists() and plan.rates is None:
+    if path.exists() and not anew:
         before = storage.read_json(path)
-        if before.get("config") == content["config"] and before.get("calibration"):
+        if before.get("config") == content["config"] and _n_known(before["jobs"]) >= _n_known(content["jobs"]):
             return path
     storage.write_json(path, content)
     return path
+
+
+def _n_known(jobs: Sequence[dict[str, Any]]) -> int:
+    return sum((job["ram"] is not None) + (job["seconds"] is not None) for job in jobs)
 
 
 # ----------------------------------------------------------------------------------------------------------- schedule

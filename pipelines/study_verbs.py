@@ -96,7 +96,7 @@ def _fitting(study: Study, keep: bool = True) -> list[Path]:
     if plan.refusals:
         raise DataError(" ".join(plan.refusals))
     if keep:
-        save_plan(plan)
+        save_plan(plan, anew=False)
     if not plan.widths:
         return []
     narrower = study.folder / "narrower.json"

@@ -314,11 +314,11 @@ def test_the_plan_is_plain_json_and_is_kept_beside_the_results(study, tmp_path):
     assert path == other.folder / "plan.json" and len(kept["jobs"]) == len(measured.jobs)
     assert {"ram", "vram", "disk", "seconds", "bound", "width"} <= set(kept["jobs"][0])
     assert kept["limits"]["ram"][0]["source"] == "a limit of the test" and kept["refusals"] == []
-    # A plan without measurements does not take its place, unless the study is another.
-    plan_study.save_plan(cheap)
+    # Before a run, a plan without measurements does not take its place, unless the study is another.
+    plan_study.save_plan(cheap, anew=False)
     assert json.loads(path.read_text())["calibration"] is not None
     changed = resolve_study({**other.config, "seed": 1})
-    plan_study.save_plan(replace(cheap, study=changed))
+    plan_study.save_plan(replace(cheap, study=changed), anew=False)
     assert json.loads(path.read_text())["calibration"] is None
 
 
