@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -99,17 +98,15 @@ def ours(problem: Problem) -> Solution:
         return Solution(banded.alpha_ / case.n_bands, banded.cv_scores_, banded.coef_, Y_hat)
 
 
-def himalaya_ways(case: Case) -> list[str]:
-    """Routes of himalaya that apply."""
-    if case.n_bands > 1:
-        return ["features", "kernels"]
-    return ["features", "kernels"] if case.p > case.n else ["features"]
-
-
-def himalaya_settings(route: str) -> Iterator[dict[str, Any]]:
-    """Yield every setting among which himalaya's best is sought."""
-    for backend, n_targets, n_alphas in product(("torch", "numpy"), (500, 2000, 8000), (1, 5, None)):
-        yield {"route": route, "backend": backend, "n_targets_batch": n_targets, "n_alphas_batch": n_alphas}
+def himalaya_settings(case: Case) -> dict[str, tuple[Any, ...]]:
+    """Return the settings among which himalaya's best is sought, the first of each being where the search starts."""
+    routes = ("kernels", "features") if case.p > case.n or case.n_bands > 1 else ("features",)
+    return {
+        "route": routes,
+        "backend": ("torch", "numpy"),
+        "n_alphas_batch": (None, 1, 5),
+        "n_targets_batch": (2000, 500, 8000),
+    }
 
 
 def himalaya(problem: Problem, settings: dict[str, Any], n_targets: int | None = None) -> Solution:

@@ -88,6 +88,30 @@ class Compute:
         finally:
             torch.set_num_threads(n_threads)
 
+    @contextmanager
+    def beside(self, work: Callable[[], None] | None) -> Iterator[None]:
+        """Do ``work`` in a thread of its own while the body runs, on a CPU; else before the body."""
+        if self.device != "cpu" or work is None:
+            if work is not None:
+                work()
+            yield
+            return
+        import torch
+
+        n_threads = torch.get_num_threads()
+
+        def alone() -> None:
+            torch.set_num_threads(1)
+            work()
+
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(alone)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(n_threads)
+            done.result()
+
 
 def host(array: Any, dtype: str | None = "float64") -> np.ndarray:
     """Return an array of any place as numpy."""

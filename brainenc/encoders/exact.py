@@ -80,9 +80,11 @@ class Exact:
         C, total = self._products(y) if self.is_primal else (None, None)
         raw: list[list[Any]] = [[] for _ in self.plans]
         moments = []
+        tested_sums = [y[fold.validation].sum(0) for fold in self.folds] if C is None else [C_f[-1] for C_f in C]
+        whole_sum = sum(tested_sums[1:], tested_sums[0]) if self._partition else y.sum(0)
         for f, fold in enumerate(self.folds):
-            y_v, y_t = y[fold.validation], [y[rows] for rows in fold.train]
-            s_v, s_t = y_v.sum(0), sum(part.sum(0) for part in y_t)
+            y_v, y_t, s_v = y[fold.validation], [y[rows] for rows in fold.train], tested_sums[f]
+            s_t = whole_sum - s_v if fold.is_complement else sum(part.sum(0) for part in y_t)
             spread = xp.subtract(y_v, s_v / fold.n_validation, out=self._buffer("spread", *y_v.shape))
             spread *= spread
             moments.append(xp.stack([s_v, s_t, spread.sum(0)]))

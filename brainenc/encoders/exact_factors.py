@@ -72,14 +72,9 @@ class OnFeatures:
     ) -> None:
         self.X, self.sizes, self.folds = X, band_sizes, folds
         self.alphas, self.cv_score, self.compute = alphas, cv_score, compute
-        blocks = [self._gram(X[fold.validation]) for fold in folds]
-        whole = sum(blocks) if is_partition(folds, len(X)) else self._gram(X)
         # With the column of ones, a block holds the features' sums in its last row, and the number of rows.
-        self.tested = blocks
-        self.trained = [
-            whole - block if fold.is_complement else sum(self._gram(X[rows]) for rows in fold.train)
-            for fold, block in zip(folds, blocks, strict=True)
-        ]
+        self.tested = [self._gram(X[fold.validation]) for fold in folds]
+        self.whole = sum(self.tested) if is_partition(folds, len(X)) else self._gram(X)
 
     def plans(self, gammas: list[np.ndarray]) -> list[list[FoldPlan]]:
         """Return the tables of candidates (n_bands,), each a list over folds."""
@@ -92,24 +87,43 @@ class OnFeatures:
         compute, fold = self.compute, self.folds[f]
         weight = np.repeat(np.sqrt(gamma), self.sizes)
         kept = None if np.all(gamma > 0) else np.flatnonzero(np.append(weight, 1.0))  # the sums come along
-        trained, tested = (
-            grams[f] if kept is None else grams[f][kept][:, kept] for grams in (self.trained, self.tested)
-        )
+        trained, X_v = self._trained(f), self.X[fold.validation]
+        tested_sums = self.tested[f][-1]
+        if kept is not None:
+            trained, X_v, tested_sums = trained[kept][:, kept], X_v[:, kept], tested_sums[kept]
         d = compute.put(weight[weight > 0], "float64")
         mean = trained[-1, :-1] / fold.n_train
-        gram = trained[:-1, :-1] - fold.n_train * mean[:, None] * mean[None, :]
-        values, V = eigen(gram * d[:, None] * d[None, :], max(len(d), fold.n_train), compute)
-        V = V * d[:, None]
-        X_v = self.X[fold.validation]
-        X_v = compute.put((X_v if kept is None else X_v[:, kept])[:, :-1], "float64")
-        middle = mean if self.cv_score == "r2" else tested[-1, :-1] / fold.n_validation
-        P = X_v @ V - middle @ V
-        learn = compute.xp.concatenate([V.T, -(mean @ V)[:, None]], 1)
+        gram = trained[:-1, :-1]
+        gram -= (fold.n_train * mean)[:, None] * mean
+        if np.any(gamma != 1.0):
+            gram *= d[:, None]
+            gram *= d
+        values, V = eigen(gram, max(len(d), fold.n_train), compute)
+        V = compute.put(V * d[:, None])
+        middle = compute.put(mean if self.cv_score == "r2" else tested_sums[:-1] / fold.n_validation)
+        P = X_v[:, :-1] @ V
+        P -= middle @ V
+        learn = self._with_column(V, compute.put(mean))
         by_features = fold.n_validation > len(values)
-        seen = compute.xp.concatenate([V.T, -(middle @ V)[:, None]], 1) if by_features else P.T
+        seen = P.T
+        if by_features:
+            seen = learn if self.cv_score == "r2" else self._with_column(V, middle)
         return tabulate(
             values, P, learn, seen, self.alphas, self.cv_score, fold.n_train, compute, True, by_features, kept
         )
+
+    def _trained(self, f: int) -> Any:
+        """Return ``[X_t, 1]' [X_t, 1]``."""
+        if self.folds[f].is_complement:
+            return self.whole - self.tested[f]
+        return sum(self._gram(self.X[rows]) for rows in self.folds[f].train)
+
+    def _with_column(self, V: Any, centre: Any) -> Any:
+        """Return ``[V', -V' centre]``, which centres what it is multiplied with."""
+        table = self.compute.empty(V.shape[1], len(V) + 1)
+        table[:, :-1] = V.T
+        table[:, -1] = -(centre @ V)
+        return table
 
     def _gram(self, X: Any) -> Any:
         X = self.compute.put(X, "float64")
@@ -143,7 +157,8 @@ class OnKernels:
         K_t = K_t - rows[train][:, None] - rows[train][None, :] + offset
         values, U = eigen(K_t, len(train), compute)
         K_v = K_v - rows[fold.validation][:, None] - rows[train][None, :] + offset
-        P = K_v @ U
+        P = compute.put(K_v @ U)
         if self.cv_score == "correlation":
             P = P - P.mean(0)
+        U = compute.put(U)
         return tabulate(values, P, U.T, P.T, self.alphas, self.cv_score, fold.n_train, compute)

@@ -80,7 +80,7 @@ def eigen(gram: Any, size: int, compute: Compute) -> tuple[Any, Any]:
     """Return the eigenvalues (ascending) above rounding, and their vectors; float64."""
     values, vectors = compute.xp.linalg.eigh(gram)
     keep = host(values) > max(float(values[-1]), 0.0) * size * np.finfo(np.float64).eps
-    return values[keep], vectors[:, keep]
+    return (values, vectors) if keep.all() else (values[keep], vectors[:, keep])
 
 
 def tabulate(
@@ -100,9 +100,10 @@ def tabulate(
 
     Parameters
     ----------
-    values : (rank,) eigenvalues, ascending.
-    P : (n_validation, rank) validation rows in eigenvectors; centred over them for correlations.
-    learn, seen : see `FoldPlan`; float64.
+    values : (rank,) eigenvalues, ascending, float64.
+    P : (n_validation, rank) validation rows in eigenvectors, float32; centred over them for correlations. All tables
+        being made from the same P, its rounding is that of a prediction.
+    learn, seen : see `FoldPlan`; float32.
     alphas : (n_alphas,)
     n_train : training rows of the fold.
     """
@@ -111,30 +112,31 @@ def tabulate(
     empty = np.empty(0, dtype=int)
     if cv_score == "r2" and is_direct(len(alphas), P.shape[0], len(l), seen.shape[1]):
         table = compute.put(w)
-        return FoldPlan(
-            primal, False, rows, compute.put(learn), compute.put(P), None, table, table, empty, empty, None, None
-        )
-    xp = compute.xp
+        return FoldPlan(primal, False, rows, learn, P, None, table, table, empty, empty, None, None)
+    xp, k = compute.xp, len(l)
     M = P.T @ P
-    gap = values[None, :] - values[:, None]
-    is_near = xp.abs(gap) <= NEAR * xp.maximum(values[None, :], values[:, None])
-    N = xp.where(is_near, xp.zeros_like(M), M / xp.where(is_near, xp.ones_like(gap), gap))
-    bend = compute.empty(len(l), len(l) + 1, dtype="float64")
-    bend[:, :-1] = N
-    bend[:, -1] = P.sum(0) / n_train
     first, second = _near_pairs(l)
-    m = host(xp.diagonal(M))
-    brackets, near, off = [w**2 * m], None, None
-    if len(first) > MOST_PAIRS * len(l):
+    gap = compute.put(values[None, :] - values[:, None])
+    _set_pairs(gap, first, second, float("inf"))
+    bend = compute.empty(k, k + 1)
+    xp.divide(M, gap, out=bend[:, :-1])
+    bend[:, -1] = P.sum(0) / n_train
+    off = None
+    large = (alphas >= l.max(initial=0.0))[:, None]
+    if cv_score == "correlation" and large.any() and k:
+        off = M + 0.0
+        _set_pairs(off, first, second, 0.0)
+    brackets, near = [w**2 * host(xp.diagonal(M))], None
+    if len(first) > MOST_PAIRS * k:
         # w_i w_j is (w_i^2 + w_j^2) / 2 up to the square of their relative difference, under 1e-6.
-        near = xp.where(is_near, M, xp.zeros_like(M))
-        near[range(len(l)), range(len(l))] = 0.0
-        brackets, first, second, near = [*brackets, w**2], empty, empty, compute.put(near)
+        near = xp.zeros_like(M)
+        near[first, second] = M[first, second]
+        near[second, first] = M[first, second]
+        first = second = empty
+        brackets.append(w**2)
     elif len(first):
         brackets.append(2.0 * w[:, first] * w[:, second] * host(M[first, second]))
-    large = (alphas >= l.max(initial=0.0))[:, None]
-    if cv_score == "correlation" and large.any() and len(l):
-        off = compute.put(xp.where(is_near, xp.zeros_like(M), M))
+    if off is not None:
         a = alphas[:, None]
         brackets = [np.where(large, -2.0 * l**3 * w / a**3, 2.0 * w), *brackets]
         brackets.append(np.where(large, (1.0 - 2.0 * l / a) / a**2, 0.0))
@@ -144,10 +146,15 @@ def tabulate(
     size = (alphas + l.max(initial=0.0))[:, None] if cv_score == "correlation" else 1.0
     weights = compute.put(np.concatenate(brackets, axis=1) * size**2)
     return FoldPlan(
-        primal, by_features, rows, compute.put(learn), compute.put(seen), compute.put(bend), weights,
-        compute.put(w * size),
-        first, second, near, off,
-    )  # fmt: skip
+        primal, by_features, rows, learn, seen, bend, weights, compute.put(w * size), first, second, near, off
+    )
+
+
+def _set_pairs(table: Any, first: np.ndarray, second: np.ndarray, value: float) -> None:
+    """Set the diagonal and the near pairs of a square table."""
+    table[range(len(table)), range(len(table))] = value
+    table[first, second] = value
+    table[second, first] = value
 
 
 def _near_pairs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

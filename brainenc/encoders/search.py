@@ -113,9 +113,8 @@ def search(problem: Problem, candidates: Candidates, targets: Targets, coef: Any
         while len(gammas):
             for group in problem.batches(gammas):
                 first = tally.candidates(group)
-                solvers = [problem.solver_for(group, place) for place in problem.places]
-                if single is not None:
-                    single.prepare()
+                with problem.places[0].beside(None if single is None else single.prepare):
+                    solvers = [problem.solver_for(group, place) for place in problem.places]
                 give_back_memory()
 
                 def work(place: int, columns: slice, y: Any, solvers: Any = solvers, first: int = first) -> None:
