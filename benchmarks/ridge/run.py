@@ -5,7 +5,7 @@
 
 The protocol: one process; same threads, penalties, folds, score and intercept on either side; coefficients and test
 predictions included, the making of data not. himalaya gets the fastest of torch or numpy, target batch 500, 2000, 8000
-and alpha batch 1, 5, all (and its kernel route where that applies), sought on 2,000 targets one setting after the other.
+and alpha batch 1, 5, all (and its kernel route where that applies), sought on 2,000 targets, one setting at a time.
 Then ours and himalaya take turns. The single-precision matrix product is timed before and after every round; a round in
 which it drifted by more than 15 % is not counted. Ratios are of medians.
 """

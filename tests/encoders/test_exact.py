@@ -174,11 +174,17 @@ def test_features_and_kernels_give_the_same_curve(monkeypatch: pytest.MonkeyPatc
 def test_a_wrong_pair_term_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the near pairs, a degenerate spectrum gives another curve: the test above can fail."""
     generator = np.random.default_rng(3)
-    # Every fold has the same Gram matrix, so that all eigenvalues of a training set are one and the same.
-    X = np.concatenate([orthonormal(generator, 30, 20) for _ in range(4)]).astype(np.float32)
+    # Every fold is centred and has the same Gram matrix: all eigenvalues of a training set are one and the same.
+    blocks = [generator.normal(size=(30, 20)) for _ in range(4)]
+    X = np.concatenate([np.linalg.qr(block - block.mean(0))[0] for block in blocks]).astype(np.float32)
     Y = (X @ generator.normal(size=(X.shape[1], 10)) + 0.1 * generator.normal(size=(len(X), 10))).astype(np.float32)
     design = Design.learn([X], np.ones(len(X), bool), standardise=False)
-    folds, alphas = folds_of(len(X), False), np.logspace(-3, 1, 5)
+    fold, rows = np.repeat(np.arange(4), 30), np.arange(120)
+    folds, alphas = [(rows[fold != k], rows[fold == k]) for k in range(4)], np.logspace(-3, 1, 5)
+    Z = design.columns(np.ones(1)).astype(np.float64)
+    np.testing.assert_allclose(
+        curve(design, Y, folds, alphas, "r2")[:-1], slow_curve(Z, Y.astype(np.float64), folds, alphas, "r2"), atol=5e-6
+    )
     right = curve(design, Y, folds, alphas, "r2")
     monkeypatch.setattr(exact_plan, "NEAR", -1.0)
     with np.errstate(all="ignore"):
