@@ -174,13 +174,13 @@ def test_features_and_kernels_give_the_same_curve(monkeypatch: pytest.MonkeyPatc
 def test_a_wrong_pair_term_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the near pairs, a degenerate spectrum gives another curve: the test above can fail."""
     generator = np.random.default_rng(3)
-    # Every fold is centred and has the same Gram matrix: all eigenvalues of a training set are one and the same.
-    blocks = [generator.normal(size=(30, 20)) for _ in range(4)]
-    X = np.concatenate([np.linalg.qr(block - block.mean(0))[0] for block in blocks]).astype(np.float32)
+    # All eigenvalues of the training rows are one and the same; the validation rows are like any.
+    learned = generator.normal(size=(60, 20))
+    learned = np.linalg.qr(learned - learned.mean(0))[0]
+    X = np.concatenate([learned, 0.1 * generator.normal(size=(60, 20))]).astype(np.float32)
     Y = (X @ generator.normal(size=(X.shape[1], 10)) + 0.1 * generator.normal(size=(len(X), 10))).astype(np.float32)
     design = Design.learn([X], np.ones(len(X), bool), standardise=False)
-    fold, rows = np.repeat(np.arange(4), 30), np.arange(120)
-    folds, alphas = [(rows[fold != k], rows[fold == k]) for k in range(4)], np.logspace(-3, 1, 5)
+    folds, alphas = [(np.arange(60), np.arange(60, 120))], np.logspace(-3, 1, 5)
     Z = design.columns(np.ones(1)).astype(np.float64)
     np.testing.assert_allclose(
         curve(design, Y, folds, alphas, "r2")[:-1], slow_curve(Z, Y.astype(np.float64), folds, alphas, "r2"), atol=5e-6
