@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ class Design:
     scales: list[np.ndarray]
     trace: float
     _kernels: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _lock: Any = field(default_factory=Lock, repr=False)
 
     @classmethod
     def learn(cls, Xs: Sequence[np.ndarray], rows: np.ndarray, standardise: bool) -> Design:
@@ -120,8 +122,9 @@ class Design:
         """Return ``sum_b gamma_b Z_b Z_b'``, (n_samples, n_samples) float64; the kernel of a band is made once."""
         kernel = np.zeros((self.n_samples, self.n_samples))
         for b in np.flatnonzero(gamma):
-            if b not in self._kernels:
-                Z = self.bands[b].astype(np.float64)
-                self._kernels[b] = Z @ Z.T
+            with self._lock:
+                if b not in self._kernels:
+                    Z = self.bands[b].astype(np.float64)
+                    self._kernels[b] = Z @ Z.T
             kernel += gamma[b] * self._kernels[b]
         return kernel

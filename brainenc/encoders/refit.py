@@ -41,17 +41,23 @@ class Coefficients:
         self.active = design.features(gamma)
         self._Z = compute.put(design.columns(gamma))
         weights = np.repeat(np.sqrt(gamma), design.band_sizes)
-        self._weights = compute.put(weights[self.active])
-        to_raw = compute.put((weights / np.concatenate(design.scales))[self.active], "float64")
-        Z = compute.put(self._Z, "float64")
-        self.primal = Z.shape[1] <= Z.shape[0]
-        values, vectors = eigen(Z.T @ Z if self.primal else Z @ Z.T, max(Z.shape), compute)
+        self._weights = weights[self.active]
+        self._to_raw = (weights / np.concatenate(design.scales))[self.active][:, None]
+        self.primal = self._Z.shape[1] <= self._Z.shape[0]
+        if self.primal:
+            Z = compute.put(self._Z, "float64")
+            gram = Z.T @ Z
+        else:
+            gram = compute.put(design.kernel(gamma), "float64")
+        values, self._vectors = eigen(gram, max(self._Z.shape), compute)
         self._values = host(values)
-        # Z'y or y, rotated, shrunk, and back to raw features.
-        self._left = (Z.T @ vectors) if not self.primal else vectors + 0.0
-        self._left *= to_raw[:, None]
-        self._right = vectors.T
-        self._single = compute.put(self._right), compute.put(self._left)
+        self._single = self._rotations("float32")
+
+    def _rotations(self, dtype: str) -> tuple[Any, Any]:
+        """Return what rotates Z'y or y, and what leads from there to coefficients of raw features."""
+        vectors = self.compute.put(self._vectors, dtype)
+        left = vectors if self.primal else self.compute.put(self._Z, dtype).T @ vectors
+        return vectors.T, left * self.compute.put(self._to_raw, dtype)
 
     def solve(self, y: Any, alpha: np.ndarray, scale: np.ndarray, products: Any | None = None) -> np.ndarray:
         """Return coefficients (n_active, n_columns) float32.
@@ -72,18 +78,18 @@ class Coefficients:
         if delicate.any():
             columns = np.flatnonzero(delicate)
             part = self.compute.put(y[:, columns], "float64")
-            coef[:, columns] = self._solved(part, alpha[columns], factor[columns], (self._right, self._left), None)
+            coef[:, columns] = self._solved(part, alpha[columns], factor[columns], self._rotations("float64"), None)
         return coef
 
     def _solved(
         self, y: Any, alpha: np.ndarray, factor: np.ndarray, rotations: tuple[Any, Any], products: Any | None
     ) -> np.ndarray:
         right, left = rotations
-        dtype = "float64" if right is self._right else "float32"
+        dtype = str(right.dtype).removeprefix("torch.")
         if self.primal and products is not None:
             y = products if self.active.all() else products[np.flatnonzero(self.active)]
-            if np.any(host(self._weights) != 1.0):
-                y = y * self._weights[:, None]
+            if np.any(self._weights != 1.0):
+                y = y * self.compute.put(self._weights)[:, None]
         elif self.primal:
             y = self.compute.put(self._Z, dtype).T @ y
         rotated = right @ y
