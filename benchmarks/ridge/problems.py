@@ -30,6 +30,7 @@ class Case:
     n_gammas: int = 1
     cv_score: str = "r2"
     wanted: float | None = None
+    rounds: int = 5
 
     @property
     def n_test(self) -> int:

@@ -6,8 +6,7 @@ written once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
@@ -62,55 +61,6 @@ class Compute:
             D += factor * (Q @ R)
         else:
             D.addmm_(Q, R, alpha=factor)
-
-    def each(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """Return ``[work(item), ...]``, on the CPU side by side with a share of the threads each.
-
-        Factorisations gain little from several threads, and lose much on a busy machine, where threads of one
-        factorisation wait for each other thousands of times.
-        """
-        if self.device != "cpu" or len(items) < 2:
-            return [work(item) for item in items]
-        import torch
-
-        n_threads = torch.get_num_threads()
-        workers = min(n_threads, len(items))
-        if workers == 1:
-            return [work(item) for item in items]
-
-        def alone(item: Any) -> Any:
-            torch.set_num_threads(n_threads // workers)  # of this thread, and of threads to come
-            return work(item)
-
-        try:
-            with ThreadPoolExecutor(workers) as pool:
-                return list(pool.map(alone, items))
-        finally:
-            torch.set_num_threads(n_threads)
-
-    @contextmanager
-    def beside(self, work: Callable[[], None] | None) -> Iterator[None]:
-        """Do ``work`` in a thread of its own while the body runs, on a CPU; else before the body."""
-        if self.device != "cpu" or work is None:
-            if work is not None:
-                work()
-            yield
-            return
-        import torch
-
-        n_threads = torch.get_num_threads()
-
-        def alone() -> None:
-            torch.set_num_threads(1)
-            work()
-
-        with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(alone)
-            try:
-                yield
-            finally:
-                torch.set_num_threads(n_threads)
-            done.result()
 
 
 def host(array: Any, dtype: str | None = "float64") -> np.ndarray:

@@ -9,7 +9,6 @@ not all the others (a gap between them, say), their products are made from these
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,10 +77,7 @@ class OnFeatures:
 
     def plans(self, gammas: list[np.ndarray]) -> list[list[FoldPlan]]:
         """Return the tables of candidates (n_bands,), each a list over folds."""
-        n_folds = len(self.folds)
-        jobs = [(gamma, f) for gamma in gammas for f in range(n_folds)]
-        made = self.compute.each(lambda job: self._plan(*job), jobs)
-        return [made[start : start + n_folds] for start in range(0, len(made), n_folds)]
+        return [[self._plan(gamma, f) for f in range(len(self.folds))] for gamma in gammas]
 
     def _plan(self, gamma: np.ndarray, f: int) -> FoldPlan:
         compute, fold = self.compute, self.folds[f]
@@ -144,7 +140,7 @@ class OnKernels:
         made = []
         for gamma in gammas:
             kernel = self.compute.put(self.design.kernel(gamma), "float64")
-            made.append(self.compute.each(partial(self._plan, kernel), range(len(self.folds))))
+            made.append([self._plan(kernel, f) for f in range(len(self.folds))])
         return made
 
     def _plan(self, kernel: Any, f: int) -> FoldPlan:

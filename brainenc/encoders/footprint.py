@@ -59,7 +59,6 @@ def footprint(
     cv_score: str = "r2",
     n_targets_batch: int = 1024,
     extend: bool = True,
-    n_threads: int = 1,
 ) -> Footprint:
     """Return memory and operations of `Ridge.fit` (one candidate) or `Banded.fit` on that many training samples.
 
@@ -69,7 +68,6 @@ def footprint(
     band_sizes : features of each band.
     n_targets, n_folds, n_alphas, n_gammas : numbers of each.
     solver, cv_score, n_targets_batch, extend : as in `Ridge`.
-    n_threads : folds factorised side by side.
     """
     n, p, t = n_samples, int(np.sum(band_sizes)), n_targets
     a = n_alphas + (2 * max(1, round(3 / 6 * (n_alphas - 1))) if extend else 0)
@@ -90,15 +88,14 @@ def footprint(
     choices = N_OUTCOMES * t * DOUBLE * (5 + len(band_sizes)) + DOUBLE * 8 * t
 
     designing = SINGLE * n * p + DOUBLE * n * max(band_sizes) * 2.5
-    workers = min(n_threads, n_folds * n_gammas)
     if primal:
         at_once = DOUBLE * (2 * p * p + 4 * k * k) + SINGLE * (n_v * p + k * k)
-        learning = DOUBLE * (n_v * p + p * p * (n_folds + 1)) + workers * at_once
+        learning = DOUBLE * (n_v * p + p * p * (n_folds + 1)) + at_once
     else:
         at_once = DOUBLE * (2 * n * n_t + 5 * n_t * n_t + n_v * n_t) + SINGLE * 2 * n_t * n_t
-        learning = DOUBLE * (n * p + n * n * 2) + workers * at_once
+        learning = DOUBLE * (n * p + n * n * 2) + at_once
     refitting = DOUBLE * n * p + DOUBLE * 3 * size * size if n_gammas == 1 else 0
-    planning = max(designing, samples + group + learning + refit + refitting)
+    planning = max(designing, samples + max(group + learning, group + refit + refitting))
 
     blocks = SINGLE * n * c * 5  # as read (two), in order (two, taking turns), squared
     products = SINGLE * (p + 1) * c * (n_folds + 2) if primal else 0

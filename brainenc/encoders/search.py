@@ -113,8 +113,9 @@ def search(problem: Problem, candidates: Candidates, targets: Targets, coef: Any
         while len(gammas):
             for group in problem.batches(gammas):
                 first = tally.candidates(group)
-                with problem.places[0].beside(None if single is None else single.prepare):
-                    solvers = [problem.solver_for(group, place) for place in problem.places]
+                solvers = [problem.solver_for(group, place) for place in problem.places]
+                if single is not None:
+                    single.prepare()
                 give_back_memory()
 
                 def work(place: int, columns: slice, y: Any, solvers: Any = solvers, first: int = first) -> None:
