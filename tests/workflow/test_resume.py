@@ -42,12 +42,12 @@ def start(folder: Path) -> subprocess.Popen:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Digest of every result; reports, logs and timings speak of the run itself, not of its results."""
+    """Digest of every result; plans, reports, logs and timings speak of the run itself, not of its results."""
     root = folder / "results" / "killed"
     found = {}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
-        if path.is_file() and not name.startswith(("logs", "benchmarks", "report.html", ".lock")):
+        if path.is_file() and not name.startswith(("logs", "benchmarks", "report.html", ".lock", "plan.json")):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
