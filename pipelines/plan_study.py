@@ -32,6 +32,9 @@ TYPICAL = {
 }
 """What started processes held where this was written: the cheap check before a run, where nothing is measured yet."""
 
+MARGIN = 1.08
+"""What is planned beyond what is counted: libraries hold some percent more or less from one process to the next."""
+
 ARENAS = 160 * MIB
 """Address space that a reading thread reserves beside what it holds."""
 
@@ -123,7 +126,7 @@ def predict(job: Job, rates: Calibration | None, gpu: bool = False) -> Predictio
         seconds, bound = None, "GPU"
     return Prediction(
         *told,
-        ram=start.ram + demand.ram,
+        ram=int((start.ram + demand.ram) * MARGIN) if demand.start else demand.ram,
         address_space=start.address_space + demand.ram + ARENAS,
         data=start.data + demand.ram + ARENAS,
         vram=demand.vram if gpu else 0,

@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 from datetime import date
 from functools import partial
@@ -179,6 +180,13 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores, {platform.system()}"
 
 
+def commit() -> str:
+    """Return the commit measured, with a + if files were changed."""
+    git = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True)
+    changed = git(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip()
+    return git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() + ("+" if changed else "")
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the cases as Markdown."""
     lines = [
@@ -214,7 +222,7 @@ def report(folder: Path, rows: list[dict[str, Any]], curves: list[dict[str, Any]
     text = f"""# Ridge with a penalty per target
 
 Command: `{" ".join(["python", *sys.argv])}`. Date: {date.today()}. Machine: {machine()};
-{versions}. sgemm while measured: {rates} GFLOP/s. GPU: not measured.
+{versions}; commit {commit()}. sgemm while measured: {rates} GFLOP/s. GPU: not measured.
 
 20 penalties, 5 folds, per-target choice, intercept, coefficients and test predictions; medians of interleaved rounds.
 "ours / floor": our time over that of our own matrix products and eigendecompositions (9 n^3) at the measured rates.
