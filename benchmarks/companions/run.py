@@ -1,6 +1,6 @@
 """The companions of the ridge engine against the plain way to the same numbers.
 
-    python benchmarks/companions/run.py --out benchmarks/companions/results.md      # under three minutes on two cores
+    python benchmarks/companions/run.py --out benchmarks/companions/results.md
     python benchmarks/companions/run.py --stimuli 300 --pairs 50000 --targets 200 --repeats 2    # a quick look, printed
 
 Either side of a pair runs in turn (A B A B ...) after one warm-up on a small slice, data made beforehand. The table

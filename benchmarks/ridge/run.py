@@ -1,6 +1,6 @@
 """Ridge with a penalty per target: ours against himalaya at its best settings, scikit-learn, and our own floor.
 
-    make bench-ridge                                          # all cases and the plot, about 40 minutes on two cores
+    make bench-ridge      # all cases and the plot
     python benchmarks/ridge/run.py --cases voxelwise --out /tmp/ridge
 
 The protocol: one process; same threads, penalties, folds, score and intercept on either side; coefficients and test

@@ -21,8 +21,6 @@ WORKSPACE = 20 * 2**20
 """What the linear algebra library keeps for itself, beyond its first small calls."""
 N_OUTCOMES = 4
 """Outcomes of the grid's extension for which a choice is kept."""
-EXTENSION = 10
-"""Penalties that both extensions of an automatic grid of ten add."""
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from brainenc.encoders.choice import Choice as Choice
-from brainenc.encoders.choice import choose as choose
 from brainenc.encoders.choice import fold_mean, settled
-from brainenc.encoders.compute import DEVICES as DEVICES
-from brainenc.encoders.compute import Compute, places
-from brainenc.encoders.compute import host as host
+from brainenc.encoders.compute import Compute, host, places
 from brainenc.encoders.design import Design
 from brainenc.encoders.folds import Folds
 
 
 def backend_name(device: str) -> str:
     """Return himalaya's backend for a device.
-
-    On two cores torch is about 1.4 times as fast as numpy here, so "cpu" means torch.
 
     Raises
     ------

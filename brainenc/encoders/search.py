@@ -114,20 +114,21 @@ def search(problem: Problem, candidates: Candidates, targets: Targets, coef: Any
             for group in problem.batches(gammas):
                 first = tally.candidates(group)
                 solvers = [problem.solver_for(group, place) for place in problem.places]
-                if single is not None:
+                if single is not None and first == 0:
                     single.prepare()
                 give_back_memory()
 
                 def work(place: int, columns: slice, y: Any, solvers: Any = solvers, first: int = first) -> None:
                     tally.add(columns, solvers[place].curves(y), first)
-                    if single is not None:
+                    if single is not None and first == 0:
                         single.solve(place, columns, y, tally.best[()], targets, solvers[place].products())
 
                 visit(targets, width, problem.places, work, what="penalties")
             outcome, shares = _outcome(problem, tally)
             gammas = candidates(n_bands, tally.best[outcome], tally.gammas)
         choice = tally.best[outcome]
-        if single is None:
+        del solvers, work  # the tables of the search are large
+        if single is None or len(tally.gammas) > 1:
             left = np.isfinite(choice.alpha)
             single = _Refit(problem, tally.gammas, coef)
         else:

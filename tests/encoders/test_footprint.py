@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainenc.encoders.exact import Exact
 from brainenc.encoders.flops import is_primal, search_flops
 from brainenc.encoders.footprint import footprint
 from brainenc.encoders.targets import Targets
@@ -26,7 +25,9 @@ def test_more_never_takes_less(sizes: tuple[int, int, int], grown: str) -> None:
         assert other.ram_bytes >= one.ram_bytes
         # A choice per target, under each outcome of the grid's extension, is all that grows.
         assert other.ram_bytes - one.ram_bytes <= 400 * t + 4 * (n * 5 + p * 20 + 30 * n) * max(0, 1024 - t)
-    assert other.flops32 > one.flops32 * 0.99
+    # All operations, float64 counted double: with more features kernels may take over, which moves them to the plan.
+    cost = [made.flops32 + 2.0 * (made.flops64 + made.eigh_flops) for made in (one, other)]
+    assert cost[1] > 0.95 * cost[0]
     assert other.read_bytes >= one.read_bytes
 
 
@@ -48,10 +49,9 @@ def test_operations_decide_between_features_and_kernels() -> None:
 
 def test_operations_of_products_are_counted_as_a_slow_list_does() -> None:
     n, p, t, folds, alphas = 1000, 100, 5000, 5, 20
-    n_v, k = 200, 100
+    k = 100  # fewer than the 200 validation rows
     per_fold = [(p + 1, k), (p + 1, k), (k, k)]  # z, q through the features, N z
     slow = t * (sum(2 * a * b for a, b in per_fold) + 4 * k * alphas) * folds
     slow += t * (2 * n * p + 4 * p * p)
     found = footprint(n, [p], t, folds, alphas, extend=False)
     assert found.flops32 == pytest.approx(slow, rel=0.02)
-    assert n_v > k and Exact.__doc__

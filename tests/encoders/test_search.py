@@ -142,6 +142,21 @@ def test_refinement_only_improves_and_finds_planted_weights() -> None:
     assert np.all(np.diff(np.median(fine.gamma_, axis=1)) < 0)
 
 
+def test_a_single_candidate_that_is_refined_gets_the_coefficients_of_the_winner() -> None:
+    X, Y = problem(t=60)
+    bands = [X[:, :8], X[:, 8:]]
+    alphas = np.logspace(-1, 4, 6).tolist()
+    fitted = Banded(gammas=[[0.5, 0.5]], n_refinements=2, alphas=alphas, extend=False, device="numpy").fit(bands, Y)
+    winners = np.unique(fitted.gamma_.T, axis=0)
+    assert len(winners) > 1
+    for gamma in winners.astype(np.float64):
+        chosen = np.all(gamma.astype(np.float32) == fitted.gamma_.T, axis=1)
+        weights = [(gamma / gamma.sum()).tolist()]
+        alone = Banded(gammas=weights, alphas=alphas, extend=False, device="numpy").fit(bands, Y[:, chosen])
+        np.testing.assert_array_equal(alone.alpha_, fitted.alpha_[chosen])
+        np.testing.assert_allclose(alone.coef_, fitted.coef_[:, chosen], atol=1e-4)
+
+
 def test_neighbours_stay_on_the_simplex_and_move_one_band() -> None:
     gammas = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
     found = neighbours(gammas, 1.0)
