@@ -42,14 +42,19 @@ def draw_backdrop(rng: np.random.Generator, side: int) -> tuple[Image.Image, str
     phrase : str
         Its words, such as ``"a blue background"``.
     """
-    kind = pick(rng, KINDS)
-    tint = pick(rng, TINTS)
+    kind, tint, phrase = name_backdrop(rng)
     colour = mix(COLOURS[tint], WHITE, 0.1 if tint == "black" else 0.4)
     if kind == "plain":
-        return Image.new("RGB", (side, side), colour), kind, f"{with_article(tint)} background"
+        return Image.new("RGB", (side, side), colour), kind, phrase
     if kind == "gradient":
-        return _scaled(_gradient(rng, colour), side), kind, f"{with_article(tint)} gradient"
-    return _scaled(_texture(rng, mix(colour, (128, 128, 128), 0.3)), side), kind, f"{with_article(tint)} texture"
+        return _scaled(_gradient(rng, colour), side), kind, phrase
+    return _scaled(_texture(rng, mix(colour, (128, 128, 128), 0.3)), side), kind, phrase
+
+
+def name_backdrop(rng: np.random.Generator) -> tuple[str, str, str]:
+    """Kind, tint and words of the backdrop that ``draw_backdrop`` draws from the same generator."""
+    kind, tint = pick(rng, KINDS), pick(rng, TINTS)
+    return kind, tint, f"{with_article(tint)} {'background' if kind == 'plain' else kind}"
 
 
 def _scaled(values: np.ndarray, side: int) -> Image.Image:

@@ -211,18 +211,22 @@ def paint(canvas: Image.Image, sketch: Sketch) -> None:
 
 
 def _paint_lettering(canvas: Image.Image, corners: list[float], colour: Colour, lettering: Lettering) -> None:
+    layers = [(colour, False)] if lettering.outline is None else [(lettering.outline, True), (colour, False)]
+    for fill, draw_rim in layers:
+        mask, corner = fit_lettering(corners, lettering, draw_rim)
+        canvas.paste(fill, corner, mask)
+
+
+def fit_lettering(corners: list[float], lettering: Lettering, draw_rim: bool) -> tuple[Image.Image, tuple[int, int]]:
+    """Mask ("L") of a lettering in the rectangle of these corners (pixels), and where its upper left corner goes."""
     x0, y0, x1, y1, x2, y2, x3, y3 = corners
     width, height = math.hypot(x1 - x0, y1 - y0), math.hypot(x3 - x0, y3 - y0)
     degrees = -math.degrees(math.atan2(y1 - y0, x1 - x0))
-    layers = [(colour, 0)] if lettering.outline is None else [(lettering.outline, 1), (colour, 0)]
-    for fill, rim in layers:
-        mask = glyphs(lettering.text, lettering.font, lettering.outline is not None, bool(rim))
-        mask = mask.resize((max(1, round(width)), max(1, round(height))), Image.Resampling.BILINEAR)
-        if abs(degrees) > 0.1:
-            mask = mask.rotate(degrees, Image.Resampling.BILINEAR, expand=True)
-        left = round((x0 + x2) / 2 + 0.5 - mask.width / 2)
-        top = round((y0 + y2) / 2 + 0.5 - mask.height / 2)
-        canvas.paste(fill, (left, top), mask)
+    mask = glyphs(lettering.text, lettering.font, lettering.outline is not None, draw_rim)
+    mask = mask.resize((max(1, round(width)), max(1, round(height))), Image.Resampling.BILINEAR)
+    if abs(degrees) > 0.1:
+        mask = mask.rotate(degrees, Image.Resampling.BILINEAR, expand=True)
+    return mask, (round((x0 + x2) / 2 + 0.5 - mask.width / 2), round((y0 + y2) / 2 + 0.5 - mask.height / 2))
 
 
 @lru_cache(maxsize=64)
