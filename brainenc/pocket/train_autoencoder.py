@@ -1,0 +1,161 @@
+"""The pocket autoencoder: a 64-pixel scene as 4 x 16 x 16 numbers and back (diffusers ``AutoencoderKL``).
+
+    z = mean(x) + std(x) noise,   loss = |e| + e^2 + gradient_weight |grad e| + kl_weight KL,   e = decode(z) - x
+
+The gradient term keeps edges: letters, eyes, handles. Most steps see 32-pixel crops, the last ones whole images. At the
+end every latent channel is given mean 0 and standard deviation 1 over training scenes, exactly, by the two 1 x 1
+convolutions between encoder and decoder: so ``scaling_factor`` is 1 and the diffusion sees all channels at one
+signal-to-noise ratio.
+
+Source: Rombach et al. 2022, High-resolution image synthesis with latent diffusion models, arXiv:2112.10752.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainenc.core.types import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+Images = Any  # (n_images, size, size, 3) of uint8: an array, or a data set on disk
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Size of the network and the course of its training."""
+
+    channels: tuple[int, ...] = (24, 48, 64)
+    latent_channels: int = 4
+    n_steps: int = 20_000
+    batch_size: int = 24
+    crop: int = 32
+    share_of_crops: float = 0.8
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    gradient_weight: float = 0.5
+    kl_weight: float = 5e-4
+
+
+def build(recipe: Recipe = Recipe()) -> Any:
+    """Return an untrained ``AutoencoderKL``; seed torch before."""
+    from brainenc.nn.torchvision_shim import ensure_torchvision
+
+    ensure_torchvision()
+    from diffusers import AutoencoderKL
+
+    n_blocks = len(recipe.channels)
+    return AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * n_blocks,
+        up_block_types=["UpDecoderBlock2D"] * n_blocks,
+        block_out_channels=list(recipe.channels),
+        layers_per_block=1,
+        latent_channels=recipe.latent_channels,
+        norm_num_groups=8,
+        sample_size=64,
+        scaling_factor=1.0,
+        force_upcast=False,
+        mid_block_add_attention=False,
+    )
+
+
+def as_input(images: Any) -> torch.Tensor:
+    """Images (n_images, size, size, 3) of uint8 -> (n_images, 3, size, size) in -1..1."""
+    import torch
+
+    array = np.ascontiguousarray(images)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+        raise DataError(
+            f"Images came as {array.dtype} {array.shape}, wanted uint8 (n_images, size, size, 3): pass rendered scenes."
+        )
+    return torch.from_numpy(array).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+
+
+def as_images(outputs: torch.Tensor) -> np.ndarray:
+    """Undo `as_input`: (n_images, 3, size, size) -> (n_images, size, size, 3) of uint8, clipped."""
+    scaled = (outputs.detach().float().clamp(-1, 1) + 1).mul(127.5).round()
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).byte().cpu().numpy())
+
+
+def loss(network: Any, images: torch.Tensor, noise: torch.Tensor, recipe: Recipe = Recipe()) -> torch.Tensor:
+    """The loss of the page's head.
+
+    Parameters
+    ----------
+    network : AutoencoderKL
+    images : Tensor (n_images, 3, size, size) in -1..1
+    noise : Tensor (n_images, latent_channels, size / 4, size / 4)
+        Standard normal.
+    """
+    posterior = network.encode(images).latent_dist
+    error = network.decode(posterior.mean + posterior.std * noise).sample - images
+    edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    kl = 0.5 * (posterior.mean.square() + posterior.logvar.exp() - 1 - posterior.logvar).mean()
+    return error.abs().mean() + error.square().mean() + recipe.gradient_weight * edges + recipe.kl_weight * kl
+
+
+def batch(images: Images, step: int, generator: np.random.Generator, recipe: Recipe = Recipe()) -> torch.Tensor:
+    """Draw the images of a step: crops first, half as many whole images in the last part."""
+    is_whole = step >= recipe.share_of_crops * recipe.n_steps
+    n_drawn = max(1, recipe.batch_size // 2) if is_whole else recipe.batch_size
+    rows = np.sort(generator.choice(len(images), n_drawn, replace=False))
+    drawn = images[rows]
+    if not is_whole and recipe.crop < drawn.shape[1]:
+        top, left = generator.integers(0, drawn.shape[1] - recipe.crop + 1, 2)
+        drawn = drawn[:, top : top + recipe.crop, left : left + recipe.crop]
+    return as_input(drawn)
+
+
+def latents(network: Any, images: Images, n_per_batch: int = 250) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield mean and standard deviation of the latents, each (n_batch, latent_channels, rows, columns) of float16."""
+    import torch
+
+    for start in range(0, len(images), n_per_batch):
+        with torch.no_grad():  # left before each yield: the caller's gradients are not ours
+            posterior = network.encode(as_input(images[start : start + n_per_batch])).latent_dist
+        yield posterior.mean.numpy().astype(np.float16), posterior.std.numpy().astype(np.float16)
+
+
+def standardise(network: Any, images: Images) -> None:
+    """Give each latent channel mean 0 and standard deviation 1 over ``images``; what is decoded stays the same.
+
+    With mean m and deviation s of a channel, the encoder's last 1 x 1 convolution gives (mean - m) / s and
+    logvar - 2 log s, and the decoder's first one takes s z + m.
+    """
+    import torch
+
+    means = torch.cat([torch.from_numpy(mean).float() for mean, _ in latents(network, images)])
+    centre, spread = means.mean((0, 2, 3)), means.std((0, 2, 3))
+    n_channels = len(centre)
+    with torch.no_grad():
+        last, first = network.quant_conv, network.post_quant_conv
+        last.weight[:n_channels] /= spread[:, None, None, None]
+        last.bias[:n_channels] = (last.bias[:n_channels] - centre) / spread
+        last.bias[n_channels:] -= 2 * spread.log()
+        first.bias += (first.weight[:, :, 0, 0] * centre).sum(1)
+        first.weight *= spread[:, None, None]
+    network.register_to_config(scaling_factor=1.0)
+
+
+def decibels(network: Any, images: Images, n_per_batch: int = 100) -> np.ndarray:
+    """Peak signal-to-noise ratio of each reconstruction from the mean latent, in dB of 8-bit pixels, (n_images,)."""
+    import torch
+
+    values = []
+    with torch.no_grad():
+        for start in range(0, len(images), n_per_batch):
+            wanted = images[start : start + n_per_batch]
+            came = as_images(network.decode(network.encode(as_input(wanted)).latent_dist.mean).sample)
+            values.append(psnr(came, wanted))
+    return np.concatenate(values)
+
+
+def psnr(came: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """``10 log10(255^2 / mean squared error)`` of each image, in dB; both (n_images, size, size, 3) of uint8."""
+    errors = (came.astype(np.float64) - wanted.astype(np.float64)) ** 2
+    return 10 * np.log10(255.0**2 / np.maximum(errors.mean(axis=(1, 2, 3)), 1e-12))
