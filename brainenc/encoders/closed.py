@@ -45,6 +45,10 @@ class Closed:
         """Return nothing: products with the features are not made here."""
         return None
 
+    def features(self) -> None:
+        """Return nothing: the refit makes its own."""
+        return None
+
     def _factor(self, design: Design, gamma: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
         """Return U (n, rank) float32, r (n_alphas, rank) and the leverages (n_alphas, n)."""
         Z = self.compute.put(design.columns(gamma), "float64")

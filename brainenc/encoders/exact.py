@@ -24,6 +24,7 @@ from brainenc.encoders.exact_factors import FoldRows, OnFeatures, OnKernels, is_
 from brainenc.encoders.exact_plan import FoldPlan
 from brainenc.encoders.flops import is_primal
 from brainenc.encoders.folds import Folds
+from brainenc.encoders.refit import Shared
 
 
 class Exact:
@@ -55,14 +56,16 @@ class Exact:
         ]
         common = (self.folds, alphas, cv_score, compute)
         makers: dict[bool, OnFeatures | OnKernels] = {}
+        self._gram: Any | None = None
         if any(primal):
             self.X = compute.put(np.concatenate([*design.bands, np.ones((design.n_samples, 1), np.float32)], axis=1))
-            makers[True] = OnFeatures(self.X, sizes, *common)
+            on_features = makers[True] = OnFeatures(self.X, sizes, *common)
+            self._gram = on_features.whole
         if not all(primal):
             makers[False] = OnKernels(design, *common)
         self.plans: list[list[FoldPlan]] = [[] for _ in gammas]
-        for on_features, maker in makers.items():
-            chosen = [g for g in range(len(gammas)) if primal[g] == on_features]
+        for of_features, maker in makers.items():
+            chosen = [g for g in range(len(gammas)) if primal[g] == of_features]
             for g, plans in zip(chosen, maker.plans([gammas[g] for g in chosen]), strict=True):
                 self.plans[g] = plans
         self.is_primal = any(primal)
@@ -97,6 +100,10 @@ class Exact:
     def products(self) -> Any | None:
         """Return ``X' Y`` (n_features, n_columns) of the last block, all bands, if anything computes on features."""
         return self._buffers["total"][:-1] if self.is_primal else None
+
+    def features(self) -> Shared | None:
+        """Return the features and their Gram matrix, if anything computes on features."""
+        return None if self._gram is None else Shared(self.X[:, :-1], self._gram[:-1, :-1])
 
     def _products(self, y: Any) -> tuple[Any, Any]:
         """Return ``[X_f, 1]' Y_f`` of each fold, and ``[X, 1]' Y``."""

@@ -78,8 +78,8 @@ def footprint(
     seen = columns if primal and n_v > k else n_v
     n_off = k if cv_score == "correlation" else 0
 
-    # Bands, weighted for the refit, and with a column of ones.
-    samples = SINGLE * n * p * (3 if primal else 2)
+    # The bands, and all of them side by side.
+    samples = SINGLE * n * p * 2 + (DOUBLE * p * p if primal else 0)
     tables = SINGLE * n_folds * k * (columns + seen + k + 1 + n_off) + SINGLE * n_folds * a * (4 * k + n_off)
     group = min(n_gammas, max(1, PLAN_BYTES // max(1, SINGLE * n_folds * size * (2 * size + n)))) * tables
     refit = DOUBLE * size * size + SINGLE * size * (size + p) if n_gammas == 1 else 0
@@ -92,7 +92,7 @@ def footprint(
     else:
         at_once = DOUBLE * (2 * n * n_t + 5 * n_t * n_t + n_v * n_t) + SINGLE * 2 * n_t * n_t
         learning = DOUBLE * (n * p + n * n * 2) + at_once
-    refitting = DOUBLE * n * p + DOUBLE * 3 * size * size if n_gammas == 1 else 0
+    refitting = DOUBLE * 3 * size * size if n_gammas == 1 else 0
     planning = max(designing, samples + max(group + learning, group + refit + refitting))
 
     blocks = SINGLE * n * c * 5  # as read (two), in order (two, taking turns), squared

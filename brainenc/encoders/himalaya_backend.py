@@ -73,6 +73,10 @@ class HimalayaCurves:
         """Return nothing: himalaya keeps its products to itself."""
         return None
 
+    def features(self) -> None:
+        """Return nothing: the refit makes its own."""
+        return None
+
 
 def mean_curve(
     design: Design, gamma: np.ndarray, Y: np.ndarray, folds: Folds, alphas: np.ndarray, cv_score: str,

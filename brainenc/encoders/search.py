@@ -8,7 +8,7 @@ extension moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -21,7 +21,7 @@ from brainenc.encoders import alphas as grids
 from brainenc.encoders.alphas import Grid
 from brainenc.encoders.choice import FIELDS, Choice, choose
 from brainenc.encoders.compute import Compute, full_precision, give_back_memory
-from brainenc.encoders.refit import Coefficients
+from brainenc.encoders.refit import Coefficients, Shared
 from brainenc.encoders.solvers import Problem
 from brainenc.encoders.targets import Targets
 
@@ -114,8 +114,9 @@ def search(problem: Problem, candidates: Candidates, targets: Targets, coef: Any
             for group in problem.batches(gammas):
                 first = tally.candidates(group)
                 solvers = [problem.solver_for(group, place) for place in problem.places]
+                shared = [solver.features() for solver in solvers]
                 if single is not None and first == 0:
-                    single.prepare()
+                    single.prepare(shared)
                 give_back_memory()
 
                 def work(place: int, columns: slice, y: Any, solvers: Any = solvers, first: int = first) -> None:
@@ -130,7 +131,7 @@ def search(problem: Problem, candidates: Candidates, targets: Targets, coef: Any
         del solvers, work  # the tables of the search are large
         if single is None or len(tally.gammas) > 1:
             left = np.isfinite(choice.alpha)
-            single = _Refit(problem, tally.gammas, coef)
+            single = _Refit(problem, tally.gammas, coef, shared)
         else:
             left = np.isfinite(choice.alpha) & (choice.alpha != tally.best[()].alpha)
         if left.any():
@@ -164,13 +165,17 @@ def _outcome(problem: Problem, tally: Tally) -> tuple[tuple[str, ...], dict[str,
 class _Refit:
     """Coefficients of blocks of targets; the factorisation of a candidate is made when its first target comes."""
 
-    def __init__(self, problem: Problem, gammas: np.ndarray, coef: Any) -> None:
+    def __init__(
+        self, problem: Problem, gammas: np.ndarray, coef: Any, shared: Sequence[Shared | None] | None = None
+    ) -> None:
         self.problem, self.gammas, self.coef = problem, gammas, coef
+        self._shared = list(shared or [None] * len(problem.places))
         self._solvers: dict[tuple[int, int], Coefficients] = {}
         self._lock = Lock()
 
-    def prepare(self) -> None:
+    def prepare(self, shared: Sequence[Shared | None]) -> None:
         """Make the factorisation of the only candidate on every place."""
+        self._shared = list(shared)
         for place in range(len(self.problem.places)):
             self._solver(place, 0)
 
@@ -185,17 +190,28 @@ class _Refit:
                 break
             block = np.zeros((len(solver.active), len(alpha)), np.float32) if block is None else block
             chosen = np.flatnonzero((gamma == index) & np.isfinite(alpha))
-            part = y if len(chosen) == len(alpha) else y[:, chosen]
-            block[np.ix_(solver.active, chosen)] = solver.solve(part, alpha[chosen], scale[chosen])
+            if solver.primal and products is None:
+                products = self._features(place).X.T @ y
+            part, known = y[:, chosen], None if products is None else products[:, chosen]
+            block[np.ix_(solver.active, chosen)] = solver.solve(part, alpha[chosen], scale[chosen], known)
         with self._lock:
             self.coef[:, columns] = np.zeros((self.coef.shape[0], len(alpha)), np.float32) if block is None else block
 
     def _solver(self, place: int, index: int) -> Coefficients:
         if (place, index) not in self._solvers:
-            compute = self.problem.places[place]
-            self._solvers[place, index] = Coefficients(self.problem.design, self.gammas[index], compute)
+            design, gamma, compute = self.problem.design, self.gammas[index], self.problem.places[place]
+            self._solvers[place, index] = Coefficients(design, gamma, compute, self._features(place))
             give_back_memory()
         return self._solvers[place, index]
+
+    def _features(self, place: int) -> Shared:
+        """Return what all candidates share on a place, made once."""
+        shared = self._shared[place]
+        if shared is None:
+            design = self.problem.design
+            primal = any(design.is_primal(gamma) for gamma in self.gammas)
+            shared = self._shared[place] = Shared.make(design, self.problem.places[place], primal)
+        return shared
 
 
 def visit(

@@ -17,6 +17,7 @@ from brainenc.encoders.exact import Exact
 from brainenc.encoders.folds import Folds
 from brainenc.encoders.himalaya_backend import SCORES as SCORES
 from brainenc.encoders.himalaya_backend import HimalayaCurves
+from brainenc.encoders.refit import Shared
 from brainenc.encoders.targets import Targets
 
 SOLVERS = ("exact", "himalaya")
@@ -34,6 +35,9 @@ class Curves(Protocol):
 
     def products(self) -> Any | None:
         """Return ``X' y`` of the last block, if it is known."""
+
+    def features(self) -> Shared | None:
+        """Return the features as they lie on the place, with their Gram matrix, if both are known."""
 
 
 @dataclass(frozen=True)
