@@ -1,0 +1,69 @@
+"""The matrix products and eigendecompositions of a computation, recorded once and done again with nothing around them.
+
+What a computation takes beyond its replay is reading, standardising, elementwise work and bookkeeping.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Recorder(TorchDispatchMode):
+    """Keep shape, strides and type of every operand of ``mm``, ``addmm`` and ``eigh`` on two or more dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, tuple[tuple[Any, ...], ...]]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        if name in ("mm", "addmm", "addmm_", "_linalg_eigh"):
+            tensors = [value for value in arguments if isinstance(value, torch.Tensor)]
+            self.calls.append((name, tuple((tuple(x.shape), x.stride(), x.dtype) for x in tensors)))
+        return function(*arguments, **(options or {}))
+
+
+def record(work: Callable[[], Any]) -> list[tuple[str, tuple[tuple[Any, ...], ...]]]:
+    """Return the products and eigendecompositions that ``work()`` does."""
+    recorder = Recorder()
+    with recorder:
+        work()
+    return recorder.calls
+
+
+def replay(calls: list[tuple[str, tuple[tuple[Any, ...], ...]]]) -> float:
+    """Do the calls again, operands and results made beforehand; return the seconds they take."""
+    kept: dict[Any, torch.Tensor] = {}
+
+    def operand(key: Any) -> torch.Tensor:
+        if key not in kept:
+            (shape, stride, dtype) = key[1]
+            kept[key] = torch.empty_strided(shape, stride, dtype=dtype).normal_()
+        return kept[key]
+
+    prepared = []
+    for name, operands in calls:
+        if name == "_linalg_eigh":
+            square = operand(("eigh", operands[0]))
+            kept["eigh", operands[0]] = square = square @ square.T if not torch.equal(square, square.T) else square
+            prepared.append((name, [square], None))
+            continue
+        a, b = (operand((side, key)) for side, key in zip("ab", operands[-2:], strict=True))
+        out = operand(("out", ((a.shape[0], b.shape[1]), (b.shape[1], 1), a.dtype)))
+        prepared.append((name, [a, b], out))
+    seconds = 0.0
+    for name, operands, out in prepared:
+        start = time.perf_counter()
+        if name == "_linalg_eigh":
+            torch.linalg.eigh(operands[0])
+        elif name == "mm":
+            torch.mm(*operands, out=out)
+        else:
+            out.addmm_(*operands, beta=0.0)
+        seconds += time.perf_counter() - start
+    return seconds
