@@ -88,7 +88,7 @@ def measure(case: Case, n_rounds: int, settings: dict[str, Any] | None) -> dict[
         after = gemm_rate("float32")
         drift = abs(after / before - 1)
         print(
-            f"  ours {a:.2f} s, himalaya {b:.2f} s, replay {c:.2f} s, sgemm {after / 1e9:.0f} GFLOP/s, drift {drift:.0%}",
+            f"  ours {a:.2f} s, himalaya {b:.2f} s, replay {c:.2f} s, drift {drift:.0%}",
             flush=True,
         )
         before = after
