@@ -1,7 +1,8 @@
 """The command ``brainenc``: study verbs for people, steps for the workflow.
 
-``brainenc check|plan|run|view STUDY.yaml`` are what users type. ``brainenc <step> --input ... --output ...`` is what
-rules call: the options of a step are the parameters of its function, so it can be imported and tested.
+``brainenc check|plan|run|view STUDY.yaml`` and ``brainenc train-pocket NAME`` are what users type. ``brainenc <step>
+--input ... --output ...`` is what rules call: the options of a step are the parameters of its function, so it can be
+imported and tested.
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "keys":
             print(importlib.import_module("pipelines.study_keys").reference(), end="")
             return 0
+        if options.command == "train-pocket":
+            asked = (options.name, options.steps, options.out, options.cache, options.resume, options.device)
+            importlib.import_module("pipelines.train_pocket").train_pocket(*asked)
+            return 0
         step = _step(options.command)
         step(**{name: getattr(options, name) for name in inspect.signature(step).parameters})
         _tell_peak()
@@ -94,6 +99,13 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     # Only the step that is asked for is imported, so that `brainenc --help` is quick.
     asked = next((word for word in words if not word.startswith("-")), None)
     commands.add_parser("keys", help="print every key of a study, as Markdown")
+    pocket = commands.add_parser("train-pocket", help="make a pocket network anew, with card and log")
+    pocket.add_argument("name", help="such as pocket-clip")
+    pocket.add_argument("--steps", type=int, help="instead of the recipe's")
+    pocket.add_argument("--out", type=Path, default=Path("build/pocket"), help="folder of the results")
+    pocket.add_argument("--cache", type=Path, default=Path("build/pocket/cache"), help="folder of rendered scenes")
+    pocket.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    pocket.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     for name in STEPS:
         sub = commands.add_parser(name, help=f"step of the workflow: {name.replace('_', ' ')}")
         sub.add_argument("--threads", type=int, help="threads of linear algebra")

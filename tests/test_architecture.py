@@ -32,6 +32,7 @@ SHARED = {
     "samples",
     "report_charts",
     "report_text",
+    "train_pocket",
 }
 LONGEST = 320
 

@@ -1,7 +1,7 @@
 """Rendered scenes in one file, so that several trainings and epochs share the work of drawing them.
 
-``open_scenes(folder, split, n)`` renders what is not there yet, with several processes, and opens it: images stay on disk
-and are mapped, texts are in memory. A rendering that was stopped goes on where it stood. The file's name holds a
+``open_scenes(folder, split, n)`` renders what is not there yet, with several processes, and opens it: images stay on
+disk and are mapped, texts are in memory. A rendering that was stopped goes on where it stood. The file's name holds a
 checksum of the renderer's source, so scenes of an older renderer are never taken for today's.
 
 Layout: ``/images`` (n, size, size, 3) uint8, contiguous; ``/texts`` (n,) JSON of captions and things.

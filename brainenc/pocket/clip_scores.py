@@ -1,0 +1,166 @@
+"""How well a pocket CLIP understands scenes that it has never seen, in sentences that it has never read.
+
+=====================  ================================================================================================
+zero_shot              right category among seven, by prompts, on scenes with exactly one thing
+retrieval_1, _5        the scene's own caption (wording "test") among the first 1, 5 of 1,000; equal captions count
+colour                 right colour among all of the category, everything else in the sentence being true
+expression             right expression among five, everything else in the sentence being true
+position               r2 of a ridge from the tokens to the centre of the thing, mean over x and y, held-out scenes
+=====================  ================================================================================================
+
+Sources: Radford et al. 2021 (prompts, ensembles), arXiv:2103.00020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from brainenc.core.types import DataError
+from brainenc.pocket.clip_model import embed_images, embed_texts, token_maps
+from brainenc.pocket.scenes_cache import ScenesCache
+from brainenc.pocket.wordings import names, swaps
+from brainenc.world.scenes import CATEGORIES, Thing
+
+FLOORS = {"zero_shot": 0.97, "retrieval_1": 0.80, "colour": 0.85, "expression": 0.50}
+PROMPTS: dict[str, tuple[str, ...]] = {
+    "face": ("a face", "the face of a woman", "the face of a man"),
+    "body": ("a person", "a hand", "a leg", "an arm", "a body"),
+    "place": ("a place", "a landscape", "a room", "a house", "a street"),
+    "word": ("a word", "a word in red letters", "a sign with letters"),
+    "food": ("food", "a meal", "something to eat"),
+    "tool": ("a tool", "a hammer", "a wrench", "a screwdriver"),
+    "vehicle": ("a vehicle", "a car", "a bus", "a truck"),
+}
+FRAMES = ("{}", "an image of {}", "this is {}")
+N_RETRIEVED = 1_000
+
+
+def score_clip(
+    model: nn.Module, tokenizer: Any, scenes: ScenesCache, token_layer: str, rng: np.random.Generator
+) -> dict[str, float]:
+    """All scores of this page's head, and the number of scenes behind each (``n_<score>``)."""
+    images = embed_images(model, scenes.images)
+    single = np.flatnonzero(scenes.is_single)
+    scores: dict[str, float] = {}
+    right = zero_shot(model, tokenizer, images[single], scenes.main[single])
+    scores["zero_shot"], scores["n_zero_shot"] = float(right.mean()), len(single)
+    first = min(N_RETRIEVED, len(scenes))
+    texts = [styles[scenes.styles.index("full")] for styles in scenes.test_captions[:first]]
+    embedded = embed_texts(model, tokenizer, texts)
+    for k in (1, 5):
+        scores[f"retrieval_{k}"] = retrieval(images[:first], embedded, texts, k)
+    scores["n_retrieval"] = first
+    for attribute in ("colour", "expression"):
+        things = [(i, scenes.things[i][0]) for i in single if names(scenes.things[i][0], attribute)]
+        things = [(i, thing) for i, thing in things if thing.category != "place"]
+        chosen = choose_attribute(model, tokenizer, images, things, attribute)
+        scores[attribute], scores[f"n_{attribute}"] = float(chosen.mean()) if len(chosen) else np.nan, len(chosen)
+    placed = np.array([i for i in single if scenes.things[i][0].category != "place"])
+    maps = token_maps(model, token_layer, scenes.images[placed])
+    boxes = np.array([scenes.things[i][0].box for i in placed])
+    scores["position"], scores["n_position"] = probe_position(maps, boxes, rng), len(placed)
+    return scores
+
+
+def quick_scores(model: nn.Module, tokenizer: Any, scenes: ScenesCache) -> dict[str, float]:
+    """Zero-shot, retrieval among these scenes and expression: what is looked at during training."""
+    images = embed_images(model, scenes.images)
+    single = np.flatnonzero(scenes.is_single)
+    texts = [styles[scenes.styles.index("full")] for styles in scenes.test_captions]
+    faces = [(i, scenes.things[i][0]) for i in single if names(scenes.things[i][0], "expression")]
+    chosen = choose_attribute(model, tokenizer, images, faces, "expression")
+    return {
+        "zero_shot": float(zero_shot(model, tokenizer, images[single], scenes.main[single]).mean()),
+        "retrieval_1": retrieval(images, embed_texts(model, tokenizer, texts), texts, 1),
+        "expression": float(chosen.mean()) if len(chosen) else float("nan"),
+    }
+
+
+def zero_shot(model: nn.Module, tokenizer: Any, images: Tensor, categories: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Whether the category whose prompts lie nearest is the true one, (n,) of bool.
+
+    Parameters
+    ----------
+    images : Tensor (n, width)
+        Unit embeddings.
+    categories : sequence of n str
+    """
+    means = []
+    for category in CATEGORIES:
+        prompts = [frame.format(words) for words in PROMPTS[category] for frame in FRAMES]
+        means.append(torch.nn.functional.normalize(embed_texts(model, tokenizer, prompts).mean(0), dim=0))
+    nearest = (images @ torch.stack(means).T).argmax(1).tolist()
+    return np.array([CATEGORIES[found] == category for found, category in zip(nearest, categories, strict=True)])
+
+
+def retrieval(images: Tensor, texts: Tensor, sentences: Sequence[str], k: int) -> float:
+    """Share of images (n, width) among whose ``k`` nearest texts (n, width) is one that reads as their own.
+
+    Raises
+    ------
+    DataError
+        Other numbers of images, texts and sentences.
+    """
+    if not len(images) == len(texts) == len(sentences):
+        came = f"{len(images)} images, {len(texts)} texts and {len(sentences)} sentences"
+        raise DataError(f"Retrieval: {came} came, equal numbers were wanted: give one text to each image.")
+    nearest = (images @ texts.T).topk(min(k, len(texts)), dim=1).indices.tolist()
+    hits = [any(sentences[j] == sentences[i] for j in found) for i, found in enumerate(nearest)]
+    return float(np.mean(hits))
+
+
+def choose_attribute(
+    model: nn.Module, tokenizer: Any, images: Tensor, things: Sequence[tuple[int, Thing]], attribute: str
+) -> np.ndarray:
+    """Whether the true value wins over all values of the category in the thing's own sentence, (n_things,) of bool.
+
+    Parameters
+    ----------
+    images : Tensor (n, width)
+        Unit embeddings of all scenes.
+    things : sequence of (scene, Thing)
+        Each the only thing of its scene; its phrase names the attribute.
+    attribute : str
+    """
+    values: dict[str, list[str]] = {}
+    for _, thing in things:
+        values.setdefault(thing.category, []).append(thing.attributes[attribute])
+    values = {category: sorted(set(found)) for category, found in values.items()}
+    right = []
+    for scene, thing in things:
+        sentences = swaps(thing, attribute, values[thing.category])
+        framed = [frame.format(sentence) for sentence in sentences for frame in FRAMES]
+        texts = embed_texts(model, tokenizer, framed).view(len(sentences), len(FRAMES), -1).mean(1)
+        best = int((torch.nn.functional.normalize(texts, dim=1) @ images[scene]).argmax())
+        right.append(values[thing.category][best] == thing.attributes[attribute])
+    return np.array(right, bool)
+
+
+def probe_position(maps: Tensor, boxes: np.ndarray, rng: np.random.Generator) -> float:
+    """Held-out r2 of the centres of boxes from token maps by a ridge, mean over x and y.
+
+    Parameters
+    ----------
+    maps : Tensor (n, n_channels, rows, columns)
+    boxes : ndarray (n, 4)
+        x0, y0, x1, y1.
+    rng : Generator
+        Chooses the third that is held out.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    centres = np.stack([boxes[:, [0, 2]].mean(1), boxes[:, [1, 3]].mean(1)], 1)
+    features = maps.flatten(1).numpy().astype(np.float64)
+    order = rng.permutation(len(features))
+    test, fit = np.split(order, [len(order) // 3])
+    probe = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 6, 7)))
+    predicted = probe.fit(features[fit], centres[fit]).predict(features[test])
+    residual = ((centres[test] - predicted) ** 2).sum(0)
+    return float((1 - residual / ((centres[test] - centres[test].mean(0)) ** 2).sum(0)).mean())
