@@ -26,6 +26,7 @@ COLOURS: dict[str, Colour] = {
     "pink": (240, 150, 180),
     "brown": (125, 80, 45),
 }
+PALETTE = " ".join(COLOURS)  # clothes, tools, vehicles, letters, signs and plates all draw from it, alike
 HAIR: dict[str, Colour] = {
     "black": (28, 24, 24),
     "brown": (96, 58, 30),

@@ -6,7 +6,18 @@ import math
 
 import numpy as np
 
-from brainenc.world.scene_colours import WHITE, mix, pick, pick_colour, shade, vary, with_article
+from brainenc.world.scene_colours import (
+    COLOURS,
+    PALETTE,
+    WHITE,
+    Colour,
+    mix,
+    pick,
+    pick_colour,
+    shade,
+    vary,
+    with_article,
+)
 from brainenc.world.scene_pen import Pen, Sketch, curve
 
 FRUIT = ("apple", "orange", "banana", "strawberry", "watermelon")
@@ -19,25 +30,26 @@ def draw_food(rng: np.random.Generator) -> Sketch:
     kind = pick(rng, FRUIT + DISHES)
     on_plate = kind in ALWAYS_ON_A_PLATE or (kind in DISHES and rng.random() < 0.5)
     pen = Pen()
+    plate = pick(rng, PALETTE.split()) if on_plate else "none"
     if on_plate:
-        _draw_plate(pen)
-    phrase = DRAWINGS[kind](pen, rng)
-    if kind in ("salad", "pasta", "rice", "soup"):
-        phrase = f"a plate of {kind}"
-    elif on_plate:
-        phrase += " on a plate"
-    shorts = ("food", "a meal" if on_plate else "something to eat", phrase.removesuffix(" on a plate"))
-    return pen.finish(phrase, pick(rng, shorts), kind=kind, plate="yes" if on_plate else "no")
+        _draw_plate(pen, COLOURS[plate])
+    phrase, attributes = DRAWINGS[kind](pen, rng), {"kind": kind, "plate": plate}
+    if phrase.split()[1] in COLOURS:
+        attributes["colour"] = phrase.split()[1]
+    shorts = ("food", "a meal" if on_plate else "something to eat", phrase)
+    if on_plate:
+        phrase += f" on {with_article(plate)} plate"
+    return pen.finish(phrase, pick(rng, shorts), **attributes)
 
 
-def _draw_plate(pen: Pen) -> None:
-    pen.ellipse(0, 0.2, 1.0, 0.68, (190, 194, 204))
-    pen.ellipse(0, 0.17, 0.97, 0.64, WHITE)
-    pen.ellipse(0, 0.17, 0.72, 0.46, (228, 230, 237))
+def _draw_plate(pen: Pen, colour: Colour) -> None:
+    pen.ellipse(0, 0.2, 1.0, 0.68, shade(colour, 0.7))
+    pen.ellipse(0, 0.17, 0.97, 0.64, colour)
+    pen.ellipse(0, 0.17, 0.72, 0.46, mix(colour, WHITE, 0.25) if colour != COLOURS["white"] else (226, 228, 235))
 
 
 def _draw_apple(pen: Pen, rng: np.random.Generator) -> str:
-    name, colour = pick_colour(rng, "red green")
+    name, colour = pick_colour(rng, "red green yellow")
     colour = vary(rng, colour)
     pen.ellipse(-0.26, 0.1, 0.5, 0.66, colour)
     pen.ellipse(0.26, 0.1, 0.5, 0.66, colour)
@@ -116,7 +128,7 @@ def _draw_burger(pen: Pen, rng: np.random.Generator) -> str:
 
 
 def _draw_cake(pen: Pen, rng: np.random.Generator) -> str:
-    name, icing = pick_colour(rng, "pink white brown")
+    name, icing = pick_colour(rng, PALETTE)
     sponge = (225, 180, 120)
     pen.rectangle(-0.62, -0.1, 0.62, 0.5, sponge)
     pen.ellipse(0, 0.5, 0.62, 0.14, sponge)
@@ -148,7 +160,7 @@ def _draw_salad(pen: Pen, rng: np.random.Generator) -> str:
     for angle, radius in rng.uniform((0, 0), (6.28, 0.5), (14, 2)).tolist():
         x, y = radius * math.cos(angle), 0.14 + 0.6 * radius * math.sin(angle)
         pen.ellipse(x, y, 0.17, 0.11, pick(rng, greens))
-    return "salad"
+    return "a salad"
 
 
 def _draw_pasta(pen: Pen, rng: np.random.Generator) -> str:
@@ -156,7 +168,7 @@ def _draw_pasta(pen: Pen, rng: np.random.Generator) -> str:
     for x, y in rng.uniform((-0.25, -0.05), (0.25, 0.3), (7, 2)).tolist():
         pen.arc(x, y, 0.24, 0.14, 0, 4.5, 0.05, (215, 170, 70))
     pen.ellipse(0, 0.05, 0.26, 0.16, (190, 50, 35))
-    return "pasta"
+    return "some pasta"
 
 
 def _draw_rice(pen: Pen, rng: np.random.Generator) -> str:
@@ -166,14 +178,14 @@ def _draw_rice(pen: Pen, rng: np.random.Generator) -> str:
         pen.stroke([(x, y), (x + 0.08, y + 0.03)], 0.035, (212, 208, 190))
     pen.ellipse(0.25, 0.25, 0.26, 0.16, (150, 80, 40))
     pen.ellipse(-0.28, 0.28, 0.16, 0.1, (70, 150, 60))
-    return "rice"
+    return "some rice"
 
 
 def _draw_soup(pen: Pen, rng: np.random.Generator) -> str:
     pen.ellipse(0, 0.16, 0.7, 0.44, pick(rng, ((220, 110, 40), (200, 60, 40), (130, 160, 60))))
     pen.ellipse(0.15, 0.1, 0.1, 0.05, (70, 140, 50))
     pen.ellipse(-0.25, 0.22, 0.1, 0.05, (70, 140, 50))
-    return "soup"
+    return "a soup"
 
 
 DRAWINGS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,8 +48,13 @@ def paint_masks(plan: ScenePlan, size: int = 64) -> np.ndarray:
         0 for backdrop or place, ``i + 1`` where ``plan.layers[i]`` is seen: it covers at least half of the pixel and no
         later layer does.
     """
+    return label_sketches([layer.placed() for layer in plan.layers], size)
+
+
+def label_sketches(sketches: Sequence[Sketch], size: int) -> np.ndarray:
+    """Label map (size, size) uint8 of sketches whose points lie in the unit square, back to front: 1 is the first."""
     labels = np.zeros((size, size), np.uint8)
-    for index, layer in enumerate(plan.layers):
-        silhouette = draw_silhouette(layer.placed(), size * OVERSAMPLING).reduce(OVERSAMPLING)
+    for index, sketch in enumerate(sketches):
+        silhouette = draw_silhouette(sketch, size * OVERSAMPLING).reduce(OVERSAMPLING)
         labels[np.asarray(silhouette) >= 128] = index + 1
     return labels

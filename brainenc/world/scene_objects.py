@@ -6,13 +6,24 @@ import math
 
 import numpy as np
 
-from brainenc.world.scene_colours import COLOURS, DARK, GLASS, Colour, luminance, pick, pick_colour, shade, with_article
+from brainenc.world.scene_colours import (
+    COLOURS,
+    DARK,
+    GLASS,
+    PALETTE,
+    Colour,
+    luminance,
+    pick,
+    pick_colour,
+    shade,
+    with_article,
+)
 from brainenc.world.scene_pen import Pen, Sketch, curve
 
 WORDS = """
 cat dog sun tree book fish hand milk open stop exit shop cafe news park road home love time wind
 moon star rain snow blue gold rock lake hill salt wine rice bird frog lion bear door wall king game
-team club bank post food play read word text note sign idea hope luck joy sky sea ice fire map
+team club bank post food play read note idea hope luck joy sky sea ice fire map
 key box cup pen hat bus car run jump sing walk
 """
 FONTS = (
@@ -31,12 +42,12 @@ def draw_word(rng: np.random.Generator) -> Sketch:
     """A short word in one of six fonts: coloured letters with a rim, or a sign."""
     word, font = pick(rng, WORDS.split()), pick(rng, FONTS)
     written = word.upper() if rng.random() < 0.5 else word
-    name, colour = pick_colour(rng, " ".join(COLOURS))
+    name, colour = pick_colour(rng, PALETTE)
     shorts = ("a word", "written text", f"{name} letters", f"the word {word}")
     pen = Pen()
     if rng.random() < 0.45:
         grounds = [other for other in COLOURS if abs(luminance(COLOURS[other]) - luminance(colour)) > 85]
-        ground_name = pick(rng, [n for n in grounds if n in ("white", "yellow", "black", "blue", "green", "red")])
+        ground_name = pick(rng, grounds)
         ground = COLOURS[ground_name]
         probe_x, probe_y = Pen().lettering(written, font, 0, 0, 0.6, colour)
         pen.rectangle(-probe_x - 0.2, -probe_y - 0.22, probe_x + 0.2, probe_y + 0.22, shade(ground, 0.6))
@@ -52,12 +63,10 @@ def draw_word(rng: np.random.Generator) -> Sketch:
 def draw_tool(rng: np.random.Generator) -> Sketch:
     """A hammer, wrench, screwdriver, saw, pair of scissors, or paintbrush; the colour is its handle's."""
     kind = pick(rng, list(TOOLS))
-    name, colour = pick_colour(rng, "red blue yellow brown green orange")
+    name, colour = pick_colour(rng, PALETTE)
     pen = Pen()
     TOOLS[kind](pen, colour)
     noun = "pair of scissors" if kind == "scissors" else kind
-    if kind == "wrench":
-        return pen.finish("a wrench", pick(rng, ("a tool", "a wrench")), kind=kind, colour="grey")
     phrase = f"a pair of {name} scissors" if kind == "scissors" else f"{with_article(name)} {kind}"
     return pen.finish(phrase, pick(rng, ("a tool", with_article(noun))), kind=kind, colour=name)
 
@@ -77,7 +86,8 @@ def _draw_wrench(pen: Pen, colour: Colour) -> None:
     ring = curve(0, 0.76, 0.3, 0.3, -math.pi / 2, 1.5 * math.pi, 21)
     hole = curve(0, 0.76, 0.14, 0.14, 1.5 * math.pi, -math.pi / 2, 21)
     pen.polygon(ring + hole, shade(STEEL, 0.9))
-    pen.stroke([(0, 0.35), (0, -0.2)], 0.08, shade(STEEL, 0.75))
+    pen.stroke([(0, 0.4), (0, -0.2)], 0.3, colour)  # a coloured grip
+    pen.stroke([(0, 0.35), (0, -0.15)], 0.08, shade(colour, 0.7))
 
 
 def _draw_screwdriver(pen: Pen, colour: Colour) -> None:
@@ -133,7 +143,7 @@ TOOLS = {
 def draw_vehicle(rng: np.random.Generator) -> Sketch:
     """A car (more often), truck, bus, bicycle, plane or boat."""
     kind = pick(rng, ("car", "car", *VEHICLES))
-    name, colour = pick_colour(rng, "red blue green yellow white black orange grey")
+    name, colour = pick_colour(rng, PALETTE)
     pen = Pen()
     VEHICLES[kind](pen, colour, rng)
     phrase = f"{with_article(name)} {kind}"

@@ -10,6 +10,7 @@ from brainenc.world.scene_colours import (
     COLOURS,
     DARK,
     HAIR,
+    PALETTE,
     SKIN,
     WHITE,
     Colour,
@@ -23,7 +24,7 @@ from brainenc.world.scene_pen import Pen, Point, Sketch, curve
 EXPRESSIONS = ("smiling", "sad", "surprised", "angry", "calm")
 EYES: tuple[Colour, ...] = ((70, 45, 25), (60, 110, 170), (60, 120, 70), (25, 20, 20))
 # Height of the inner and the outer end of an eyebrow.
-BROWS = {"angry": (-0.14, -0.27), "sad": (-0.30, -0.20), "surprised": (-0.30, -0.31)}
+BROWS = {"angry": (-0.11, -0.3), "sad": (-0.33, -0.16), "surprised": (-0.36, -0.36)}
 # Shoulder, elbow, hand of both arms; hip, knee, foot of both legs.
 Limbs = tuple[list[Point], list[Point], list[Point], list[Point]]
 POSES: dict[str, Limbs] = {
@@ -74,7 +75,8 @@ def draw_face(rng: np.random.Generator) -> Sketch:
     if has_long_hair:
         pen.ellipse(0, -0.1, 0.76, 0.82, hair)
         pen.polygon([(-0.76, -0.1), (0.76, -0.1), (0.72, 0.8), (-0.72, 0.8)], hair)
-    _draw_shoulders(pen, pick_colour(rng, "red blue green purple grey white orange")[1], skin)
+    shirt_name, shirt = pick_colour(rng, PALETTE)
+    _draw_shoulders(pen, shirt, skin)
     if not is_bald and not has_long_hair:
         pen.ellipse(0, -0.2, 0.66, 0.74, hair)
     for x in (-0.6, 0.6):
@@ -101,7 +103,7 @@ def draw_face(rng: np.random.Generator) -> Sketch:
         phrase += " with glasses" if is_bald else " and glasses"
     short = pick(rng, (f"the face of a {who}", f"{with_article(expression)} face", "a face", f"a portrait of a {who}"))
     style = "bald" if is_bald else ("long " if has_long_hair else "short ") + hair_name
-    extras = {"glasses": "yes" if has_glasses else "no", "beard": "yes" if has_beard else "no"}
+    extras = {"glasses": "yes" if has_glasses else "no", "beard": "yes" if has_beard else "no", "shirt": shirt_name}
     return pen.finish(phrase, short, kind="face", who=who, expression=expression, hair=style, **extras)
 
 
@@ -123,12 +125,12 @@ def _draw_beard(pen: Pen, hair: Colour) -> None:
 
 
 def _draw_eyes(pen: Pen, expression: str, iris: Colour, brow: Colour) -> None:
-    height = 0.13 if expression == "surprised" else 0.085
+    height = {"surprised": 0.16, "smiling": 0.1, "angry": 0.075}.get(expression, 0.09)
     inner, outer = BROWS.get(expression, (-0.22, -0.21))
     for side in (-1, 1):
         pen.ellipse(0.24 * side, -0.05, 0.13, height, WHITE)
         pen.ellipse(0.24 * side, -0.05, 0.068, 0.075, iris)
-        pen.stroke([(0.1 * side, inner), (0.37 * side, outer)], 0.065, brow)
+        pen.stroke([(0.1 * side, inner), (0.39 * side, outer)], 0.09 if expression == "angry" else 0.07, brow)
 
 
 def _draw_glasses(pen: Pen) -> None:
@@ -139,16 +141,20 @@ def _draw_glasses(pen: Pen) -> None:
 
 def _draw_mouth(pen: Pen, expression: str, lips: Colour) -> None:
     if expression == "smiling":
-        pen.sector(0, 0.39, 0.3, 0.2, 0, math.pi, lips)
-        pen.polygon([(-0.22, 0.4), (0.22, 0.4), (0.18, 0.47), (-0.18, 0.47)], WHITE)
+        pen.sector(0, 0.34, 0.36, 0.27, 0, math.pi, lips)
+        pen.polygon([(-0.28, 0.35), (0.28, 0.35), (0.22, 0.46), (-0.22, 0.46)], WHITE)
     elif expression == "sad":
-        pen.arc(0, 0.58, 0.22, 0.13, math.pi * 1.1, math.pi * 1.9, 0.07, lips)
+        pen.arc(0, 0.62, 0.27, 0.22, math.pi * 1.05, math.pi * 1.95, 0.1, lips)
     elif expression == "surprised":
-        pen.ellipse(0, 0.47, 0.12, 0.15, (110, 25, 30))
+        pen.ellipse(0, 0.48, 0.17, 0.2, lips)
+        pen.ellipse(0, 0.48, 0.11, 0.14, (70, 15, 20))
     elif expression == "angry":
-        pen.stroke([(-0.2, 0.47), (0.2, 0.47)], 0.1, lips)
+        pen.rectangle(-0.28, 0.37, 0.28, 0.55, lips)
+        pen.rectangle(-0.23, 0.42, 0.23, 0.5, WHITE)  # bared teeth
+        for x in (-0.12, 0.0, 0.12):
+            pen.rectangle(x - 0.015, 0.42, x + 0.015, 0.5, lips)
     else:
-        pen.stroke([(-0.18, 0.45), (0, 0.48), (0.18, 0.45)], 0.07, lips)
+        pen.stroke([(-0.16, 0.46), (0.16, 0.46)], 0.07, lips)
 
 
 def draw_body(rng: np.random.Generator) -> Sketch:
@@ -159,8 +165,8 @@ def draw_body(rng: np.random.Generator) -> Sketch:
 
 def _draw_person(rng: np.random.Generator) -> Sketch:
     skin, hair, action = pick(rng, SKIN), pick(rng, list(HAIR.values())), pick(rng, list(POSES))
-    name, shirt = pick_colour(rng, "red blue green yellow purple orange white")
-    trousers = COLOURS[pick(rng, ("blue", "black", "grey", "brown"))]
+    name, shirt = pick_colour(rng, PALETTE)
+    trousers_name, trousers = pick_colour(rng, " ".join(other for other in COLOURS if other != name))
     is_woman = rng.random() < 0.5
     *arms, left_leg, right_leg = POSES[action]
 
@@ -185,27 +191,30 @@ def _draw_person(rng: np.random.Generator) -> Sketch:
     who = "woman" if is_woman else "man"
     short = pick(rng, ("a person", "the body of a person", f"{with_article(who)} {action}"))
     phrase = f"{with_article(action)} {who} in {with_article(name)} shirt"
-    return pen.finish(phrase, short, kind="person", who=who, action=action, colour=name)
+    return pen.finish(phrase, short, kind="person", who=who, action=action, colour=name, trousers=trousers_name)
 
 
 def _draw_hand(rng: np.random.Generator) -> Sketch:
     skin = pick(rng, SKIN)
+    name, sleeve = pick_colour(rng, PALETTE)
     shadow = shade(skin, 0.82)
     pen = Pen()
-    pen.rectangle(-0.28, 0.45, 0.28, 1.15, shadow)
+    pen.rectangle(-0.28, 0.45, 0.28, 0.9, shadow)
+    pen.rectangle(-0.38, 0.8, 0.38, 1.2, sleeve)
+    pen.rectangle(-0.4, 0.78, 0.4, 0.88, shade(sleeve, 0.75))
     pen.ellipse(0, 0.25, 0.45, 0.48, skin)
     for x, length in ((-0.34, 0.62), (-0.12, 0.85), (0.12, 0.9), (0.34, 0.7)):
         pen.stroke([(x, 0.1), (x * 1.25, 0.12 - length)], 0.2, skin)
     pen.stroke([(0.35, 0.4), (0.78, 0.02)], 0.22, skin)
     for x in (-0.23, 0, 0.23):
         pen.stroke([(x, -0.02), (x * 1.1, -0.25)], 0.03, shadow)
-    return pen.finish("an open hand", "a hand", kind="hand")
+    return pen.finish(f"a hand with {with_article(name)} sleeve", "a hand", kind="hand", colour=name)
 
 
 def _draw_leg(rng: np.random.Generator) -> Sketch:
     skin = pick(rng, SKIN)
-    name, shoe = pick_colour(rng, "red blue black white green")
-    shorts = COLOURS[pick(rng, ("grey", "brown", "purple", "blue"))]
+    name, shoe = pick_colour(rng, PALETTE)
+    shorts = pick_colour(rng, " ".join(other for other in COLOURS if other != name))[1]
     pen = Pen()
     thigh = [(-0.42, -0.9), (0.14, -0.9), (0.26, -0.2), (0.2, 0.05), (-0.16, 0.05), (-0.3, -0.3)]
     calf = [(-0.16, 0.0), (0.2, 0.0), (0.16, 0.35), (0.06, 0.72), (-0.2, 0.72), (-0.26, 0.3)]
@@ -222,7 +231,7 @@ def _draw_leg(rng: np.random.Generator) -> Sketch:
 
 def _draw_arm(rng: np.random.Generator) -> Sketch:
     skin = pick(rng, SKIN)
-    name, sleeve = pick_colour(rng, "red blue green purple orange")
+    name, sleeve = pick_colour(rng, PALETTE)
     pen = Pen()
     pen.stroke([(-0.2, 0.5), (0.35, 0.27), (0.44, -0.3)], 0.27, skin)
     pen.polygon([(-1.0, 0.5), (-0.2, 0.22), (0.0, 0.66), (-0.82, 1.02)], sleeve)

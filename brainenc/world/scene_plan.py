@@ -31,8 +31,8 @@ SHARE_OF_PAIRS = 0.15  # of the scenes with free contents, how many show two thi
 SHARE_OF_TWINS = 0.2  # of those pairs, how many show one category twice
 SHARE_OF_OCCLUSION = 0.2  # of the scenes with several things, how many let one hide a part of another
 APART, COVERED = (0.0, 0.1), (0.12, 0.35)  # shared area of two boxes over the smaller one, without and with occlusion
-AREA_SIDE = (0.26, 0.54)
-SHORTEST, LONGEST = 0.28, 0.75
+AREA_SIDE = (0.30, 0.62)
+LONGEST = 0.82
 
 LAYOUT, BACKDROP, PLACE, WORDS, THINGS, LIGHT = 0, 1, 2, 3, 4, 100  # random streams; thing i has stream THINGS + i
 
@@ -45,12 +45,13 @@ class Manner:
     turn: float
     may_mirror: bool
     overhang: float = 0.06  # share of a thing's width or height that may lie outside the image; negative: a margin
+    shortest: float = 0.3  # least extent (longer side); words must stay readable
 
 
 MANNERS = {
     "face": Manner(draw_face, 0.12, True),
     "body": Manner(draw_body, 0.12, True),
-    "word": Manner(draw_word, 0.12, False, overhang=-0.03),
+    "word": Manner(draw_word, 0.12, False, overhang=-0.03, shortest=0.5),
     "food": Manner(draw_food, 0.25, True),
     "tool": Manner(draw_tool, 1.20, True),
     "vehicle": Manner(draw_vehicle, 0.12, True),
@@ -153,7 +154,7 @@ def _stand(
     mirrored = manner.may_mirror and bool(rng.random() < 0.5)
     x0, y0, x1, y1 = sketch.placed((0.0, 0.0), 1.0, angle, mirrored).bounds
     area_side = rng.uniform(*AREA_SIDE) * n_things**-0.4
-    extent = min(LONGEST, max(SHORTEST, area_side / math.sqrt((x1 - x0) * (y1 - y0))))
+    extent = min(LONGEST, max(manner.shortest * n_things**-0.2, area_side / math.sqrt((x1 - x0) * (y1 - y0))))
     top = 0.45 if in_place and category != "word" else 0.15  # in a place things stand on the ground rather than fly
     least, chosen, best, spot = math.inf, extent, (0.5, 0.5), (0.0, 0.0, 1.0, 1.0)
     for attempt in range(30):
