@@ -13,14 +13,17 @@ Sources: Mokady et al. 2021 (ClipCap), arXiv:2111.09734; Liang et al. 2022 (moda
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from brainenc.core.storage import read_json, write_json
+from brainenc.core.tensors import load_arrays, save_arrays
 from brainenc.core.types import DataError
+from brainenc.pocket.saving import half_arrays, save_half
+from brainenc.pocket.tokenizer import load_tokenizer, save_tokenizer
 
 MODALITIES = ("image", "text")
 
@@ -102,21 +105,25 @@ class Captioner(nn.Module):
         return places.view(len(embeddings), self.n_prefix, -1)
 
     def forward(self, embeddings: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Scores of each next token, (n_samples, n_tokens - 1, n_words); tokens (n_samples, n_tokens) with begin mark."""
+        """Scores of the next tokens, (n_samples, n_tokens - 1, n_words); tokens (n_samples, n_tokens) with begin mark."""
         words = self.language.transformer.wte(tokens[:, :-1])
         scores = self.language(inputs_embeds=torch.cat([self.prefix(embeddings), words], 1)).logits
         return scores[:, self.n_prefix :]
 
     @torch.no_grad()
-    def caption(self, embeddings: torch.Tensor, modality: str = "image", n_tokens: int = 30) -> list[str]:
+    def caption(
+        self,
+        embeddings: torch.Tensor,
+        modality: str = "image",
+    ) -> list[str]:
         """Greedy captions of embeddings (n_samples, embedding_width); see `as_image` for modality and errors."""
-        marks = self.tokenizer
-        begin = self.language.transformer.wte(torch.full((len(embeddings), 1), marks.bos_token_id))
-        given = torch.cat([self.prefix(self.as_image(embeddings, modality)), begin], 1)
+        marks, device = self.tokenizer, self.image_mean.device
+        begin = self.language.transformer.wte(torch.full((len(embeddings), 1), marks.bos_token_id, device=device))
+        given = torch.cat([self.prefix(self.as_image(embeddings.to(device), modality)), begin], 1)
         written = self.language.generate(
             inputs_embeds=given,
-            attention_mask=torch.ones(given.shape[:2], dtype=torch.long),
-            max_new_tokens=n_tokens,
+            attention_mask=torch.ones(given.shape[:2], dtype=torch.long, device=device),
+            max_new_tokens=marks.model_max_length - 2,
             do_sample=False,
             eos_token_id=marks.eos_token_id,
             pad_token_id=marks.pad_token_id,
@@ -126,23 +133,16 @@ class Captioner(nn.Module):
 
 def save_captioner(captioner: Captioner, folder: Path) -> None:
     """Write the folder that `load_captioner` reads, half precision."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    config = captioner.language.config
-    half = type(captioner.language)(config).half()
-    half.load_state_dict(captioner.language.state_dict())
-    half.save_pretrained(folder / "gpt2")
-    captioner.tokenizer.save_pretrained(folder / "gpt2")
-    weights = {k: v.detach().half().contiguous() for k, v in captioner.prefix_network.state_dict().items()}
-    weights |= {"image_mean": captioner.image_mean.half(), "text_mean": captioner.text_mean.half()}
-    save_file(weights, folder / "prefix.safetensors")
+    save_half(captioner.language, folder / "gpt2")
+    save_tokenizer(captioner.tokenizer, folder / "gpt2")
+    means = {name: getattr(captioner, name).half().numpy() for name in ("image_mean", "text_mean")}
+    save_arrays(folder / "prefix.safetensors", half_arrays(captioner.prefix_network) | means)
     sizes = {
         "embedding_width": captioner.embedding_width,
         "hidden_width": captioner.prefix_network[0].out_features,
         "n_prefix": captioner.n_prefix,
     }
-    (folder / "prefix.json").write_text(json.dumps(sizes, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "prefix.json", sizes)
 
 
 def load_captioner(folder: Path | str) -> Captioner:
@@ -156,16 +156,15 @@ def load_captioner(folder: Path | str) -> Captioner:
     from brainenc.nn.torchvision_shim import ensure_torchvision
 
     ensure_torchvision()
-    from safetensors.torch import load_file
-    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+    from transformers import GPT2LMHeadModel
 
     folder = Path(folder)
     if not (folder / "prefix.json").is_file():
         raise DataError(f"{folder} holds no captioner, wanted prefix.json and gpt2/: point at a trained one.")
     language = GPT2LMHeadModel.from_pretrained(folder / "gpt2", dtype=torch.float32, local_files_only=True)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "gpt2", local_files_only=True)
-    captioner = Captioner(language, tokenizer, **json.loads((folder / "prefix.json").read_text(encoding="utf-8")))
-    weights = {name: value.float() for name, value in load_file(folder / "prefix.safetensors").items()}
+    captioner = Captioner(language, load_tokenizer(folder / "gpt2"), **read_json(folder / "prefix.json"))
+    arrays = load_arrays(folder / "prefix.safetensors")
+    weights = {name: torch.from_numpy(array).float() for name, array in arrays.items()}
     captioner.image_mean, captioner.text_mean = weights.pop("image_mean"), weights.pop("text_mean")
     captioner.prefix_network.load_state_dict(weights)
     return captioner.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""What a pocket image generator must show: prompted content, clean unprompted pictures, legible words, nothing by heart.
+"""What a pocket image generator must show: prompted content, clean unprompted pictures, words, nothing by heart.
 
 A **judge** is any function: images (n_images, size, size, 3) of uint8 -> probability of each category (n_images, 7),
 columns as ``CATEGORIES``. It must be independent of the generator: pocket-net, or pocket-clip-b.
@@ -14,38 +14,26 @@ from typing import Any
 import numpy as np
 
 from brainenc.core.layout import atomic_path
-from brainenc.core.types import DataError
-from brainenc.pocket.net_scores import held_out_scenes
-from brainenc.world.scenes import CATEGORIES
+from brainenc.pocket.net_scores import FIRST_TEST_SEED, held_out_scenes
+from brainenc.world.scene_captions import Wording, captions
+from brainenc.world.scenes import CATEGORIES, plan_scene
 
 Judge = Callable[[np.ndarray], np.ndarray]
+FLOORS = {
+    "autoencoder_db": 29.0,
+    "prompted": 0.93,
+    "prompted_worst": 0.80,
+    "unprompted_clean": 0.60,
+    "novel": 0.95,
+    "images_per_second": 0.4,
+}
 SURE, UNSURE = 0.8, 0.5  # a clean picture: one category at least this probable, every other less than this
 
 
-def load_generator(folder: Path | str) -> Any:
-    """Read a pipeline folder, float32, without network and progress bars.
-
-    Raises
-    ------
-    DataError
-        The folder holds no pipeline.
-    """
-    from brainenc.nn.torchvision_shim import ensure_torchvision
-
-    ensure_torchvision()
-    import torch
-    from diffusers import DiffusionPipeline
-
-    if not (Path(folder) / "model_index.json").is_file():
-        raise DataError(f"{folder} holds no pipeline, wanted model_index.json: point at a trained generator.")
-    pipeline = DiffusionPipeline.from_pretrained(str(folder), local_files_only=True, dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def prompts_of(category: str, n_prompts: int) -> list[str]:
-    """Captions of held-out scenes that show one thing of this category and nothing else."""
-    return [scene.captions[0] for scene in held_out_scenes(n_prompts, [category], size=16)]
+def prompts_of(category: str, n_prompts: int, wording: Wording = "train") -> list[str]:
+    """Full captions of held-out scenes that show one thing of this category and nothing else."""
+    plans = [plan_scene(FIRST_TEST_SEED + i, [category]) for i in range(n_prompts)]
+    return [captions(plan, wording=wording)[0] for plan in plans]
 
 
 def sample(
@@ -98,7 +86,11 @@ def content_agreement(pictures: Mapping[str, np.ndarray], judge: Judge) -> dict[
     """
     right = {name: judge(images).argmax(1) == CATEGORIES.index(name) for name, images in pictures.items()}
     shares = {f"prompted_{name}": float(each.mean()) for name, each in right.items()}
-    return {"prompted": float(np.concatenate(list(right.values())).mean()), "prompted_worst": min(shares.values()), **shares}
+    return {
+        "prompted": float(np.concatenate(list(right.values())).mean()),
+        "prompted_worst": min(shares.values()),
+        **shares,
+    }
 
 
 def clean_share(images: np.ndarray, judge: Judge) -> float:
@@ -192,10 +184,11 @@ def diffusion_scores(
     -------
     dict of str -> float
         Those of `content_agreement`; ``unprompted_clean``; ``novel`` (worst of prompted and unprompted);
-        ``word_read``, ``tool_kind`` where the judge reads; ``seconds_per_image``.
+        ``word_read``, ``tool_kind`` where the judge reads; ``images_per_second``, one at a time.
     """
     pictures = {
-        name: sample(generator, prompts_of(name, n_per_category), seed + 10_000 * i) for i, name in enumerate(CATEGORIES)
+        name: sample(generator, prompts_of(name, n_per_category), seed + 10_000 * i)
+        for i, name in enumerate(CATEGORIES)
     }
     unprompted = sample(generator, [""] * n_per_category, seed + 90_000)
     if sheets is not None:
@@ -210,5 +203,5 @@ def diffusion_scores(
             scenes = held_out_scenes(n_per_category, [category], size=16)
             wanted = [scene.things[0].attributes[attribute] for scene in scenes]
             scores[name] = read_share(judge.read(pictures[category], f"{category}.{attribute}"), wanted)
-    scores["seconds_per_image"] = seconds_per_image(generator)
+    scores["images_per_second"] = 1 / seconds_per_image(generator)
     return scores

@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from brainenc.pocket.train_net import Heads, as_input, label, load_network
-from brainenc.world.scenes import CATEGORIES, Scene, render_scene
+from brainenc.pocket.image_net import Heads, as_input, label, load_network
+from brainenc.pocket.scenes_cache import FIRST_SEED, ScenesCache
+from brainenc.world.scenes import CATEGORIES, Scene, Thing, render_scene
 
-FIRST_TEST_SEED = 500_000
+FIRST_TEST_SEED = FIRST_SEED["test"]
+FLOORS = {"content": 0.97}
+SSL_FLOORS: dict[str, float] = {}
 
 
 def held_out_scenes(n_scenes: int, categories: Sequence[str] | None = None, size: int = 64) -> list[Scene]:
@@ -31,9 +34,10 @@ def answers(network: Any, images: np.ndarray, n_per_batch: int = 250) -> np.ndar
     """All outputs of a network for images (n_images, size, size, 3) of uint8: (n_images, n_outputs) of float32."""
     import torch
 
+    device = next(network.parameters()).device
     with torch.no_grad():
         parts = [
-            network(as_input(images[start : start + n_per_batch])).float().numpy()
+            network(as_input(images[start : start + n_per_batch]).to(device)).float().cpu().numpy()
             for start in range(0, len(images), n_per_batch)
         ]
     return np.concatenate(parts)
@@ -84,12 +88,19 @@ def net_scores(network: Any, heads: Heads, n_per_category: int = 200) -> dict[st
     """
     scenes = single_content_scenes(n_per_category)
     given = answers(network, np.stack([scene.image for scene in scenes]))
-    return read_scores(given, scenes, heads)
+    return read_scores(given, [scene.things for scene in scenes], heads)
 
 
-def read_scores(given: np.ndarray, scenes: Sequence[Scene], heads: Heads) -> dict[str, float]:
-    """Scores of outputs (n_scenes, n_outputs) for scenes with one content; see `net_scores`."""
-    truth = label([scene.things for scene in scenes], heads)
+def quick_scores(network: Any, heads: Heads, scenes: ScenesCache) -> dict[str, float]:
+    """Scores of `read_scores` on the scenes of a cache that show one thing: what is looked at during training."""
+    single = np.flatnonzero(scenes.is_single)
+    scores = read_scores(answers(network, scenes.images[single]), [scenes.things[i] for i in single], heads)
+    return {name: scores[name] for name in ("content", "position", "word.word") if name in scores}
+
+
+def read_scores(given: np.ndarray, things: Sequence[Sequence[Thing]], heads: Heads) -> dict[str, float]:
+    """Scores of outputs (n_scenes, n_outputs) for one-content scenes, given the things of each; see `net_scores`."""
+    truth = label(things, heads)
     content = truth.content.argmax(1)
     is_right = given[:, heads.columns("content")].argmax(1) == content
     scores = {
@@ -98,8 +109,8 @@ def read_scores(given: np.ndarray, scenes: Sequence[Scene], heads: Heads) -> dic
     }
     known = np.isfinite(truth.position)
     if known.any():
-        errors = np.where(known, given[:, heads.columns("position")] - truth.position, 0).reshape(len(scenes), -1, 4)
-        distances = np.hypot(errors[..., 0], errors[..., 1])[known.reshape(len(scenes), -1, 4)[..., 0]]
+        errors = np.where(known, given[:, heads.columns("position")] - truth.position, 0).reshape(len(things), -1, 4)
+        distances = np.hypot(errors[..., 0], errors[..., 1])[known.reshape(len(things), -1, 4)[..., 0]]
         scores["position"] = float(np.median(distances))
     for column, name in enumerate(heads.attributes):
         wanted = truth.values[:, column]
@@ -130,3 +141,12 @@ def linear_probe(
     )
     came = ((test[0] - centre) / spread) @ weights + targets.mean(0)
     return float((came.argmax(1) == test[1]).mean())
+
+
+def probe_scores(network: Any, scenes: ScenesCache, test: ScenesCache, n_train: int = 8_000) -> dict[str, float]:
+    """Content read from the pooled features of a network by `linear_probe`, on scenes with one thing: ``probe``."""
+    parts = []
+    for cache, most in ((scenes, n_train), (test, len(test))):
+        single = np.flatnonzero(cache.is_single)[:most]
+        parts.append((answers(network, cache.images[single]), cache.shown[single].argmax(1)))
+    return {"probe": linear_probe(*parts)}

@@ -1,4 +1,4 @@
-"""The text tower of an open_clip model as ``transformers.CLIPTextModel``: the same numbers in the form that diffusers loads.
+"""The text tower of an open_clip model as ``transformers.CLIPTextModel``: the form that diffusers loads.
 
 Both are the causal transformer of CLIP (Radford et al. 2021, arXiv:2103.00020): token and position tables, blocks
 ``x + attention(norm(x))``, ``x + mlp(norm(x))``, a last norm. open_clip keeps query, key and value in one matrix

@@ -12,37 +12,51 @@ Source: Rombach et al. 2022, High-resolution image synthesis with latent diffusi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from brainenc.core.types import DataError
+from brainenc.nn.training import Recipe, TrainingLog, train
+from brainenc.pocket.making import facts_of
+from brainenc.pocket.scene_choice import numpy_generator
+from brainenc.pocket.scenes_cache import ScenesCache
 
-if TYPE_CHECKING:
-    import torch
-
+N_FOR_STANDARD = 2_000  # training scenes over which the latents get mean 0 and deviation 1
 Images = Any  # (n_images, size, size, 3) of uint8: an array, or a data set on disk
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Size of the network and the course of its training."""
+class AutoencoderRecipe:
+    """Size of the network, weights of the loss, course of the training."""
 
     channels: tuple[int, ...] = (24, 48, 64)
     latent_channels: int = 4
-    n_steps: int = 20_000
     batch_size: int = 24
     crop: int = 32
     share_of_crops: float = 0.8
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
     gradient_weight: float = 0.5
     kl_weight: float = 5e-4
+    course: Recipe = field(
+        default_factory=lambda: Recipe(
+            steps=16_000,
+            learning_rate=2e-3,
+            warmup=50,
+            weight_decay=1e-4,
+            betas=(0.9, 0.99),
+            ema=0.998,
+            validate_every=1_000,
+            checkpoint_every=500,
+        )
+    )
 
 
-def build(recipe: Recipe = Recipe()) -> Any:
+def build(recipe: AutoencoderRecipe) -> Any:
     """Return an untrained ``AutoencoderKL``; seed torch before."""
     from brainenc.nn.torchvision_shim import ensure_torchvision
 
@@ -64,10 +78,8 @@ def build(recipe: Recipe = Recipe()) -> Any:
     )
 
 
-def as_input(images: Any) -> torch.Tensor:
+def as_input(images: Any) -> Tensor:
     """Images (n_images, size, size, 3) of uint8 -> (n_images, 3, size, size) in -1..1."""
-    import torch
-
     array = np.ascontiguousarray(images)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
         raise DataError(
@@ -76,13 +88,13 @@ def as_input(images: Any) -> torch.Tensor:
     return torch.from_numpy(array).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
-def as_images(outputs: torch.Tensor) -> np.ndarray:
+def as_images(outputs: Tensor) -> np.ndarray:
     """Undo `as_input`: (n_images, 3, size, size) -> (n_images, size, size, 3) of uint8, clipped."""
     scaled = (outputs.detach().float().clamp(-1, 1) + 1).mul(127.5).round()
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).byte().cpu().numpy())
 
 
-def loss(network: Any, images: torch.Tensor, noise: torch.Tensor, recipe: Recipe = Recipe()) -> torch.Tensor:
+def reconstruction_loss(network: Any, images: Tensor, noise: Tensor, recipe: AutoencoderRecipe) -> Tensor:
     """The loss of the page's head.
 
     Parameters
@@ -99,26 +111,86 @@ def loss(network: Any, images: torch.Tensor, noise: torch.Tensor, recipe: Recipe
     return error.abs().mean() + error.square().mean() + recipe.gradient_weight * edges + recipe.kl_weight * kl
 
 
-def batch(images: Images, step: int, generator: np.random.Generator, recipe: Recipe = Recipe()) -> torch.Tensor:
-    """Draw the images of a step: crops first, half as many whole images in the last part."""
-    is_whole = step >= recipe.share_of_crops * recipe.n_steps
+def draw_images(images: Images, step: int, generator: np.random.Generator, recipe: AutoencoderRecipe) -> Tensor:
+    """Input of a step: crops first, half as many whole images in the last part of the course."""
+    is_whole = step >= recipe.share_of_crops * recipe.course.steps
     n_drawn = max(1, recipe.batch_size // 2) if is_whole else recipe.batch_size
-    rows = np.sort(generator.choice(len(images), n_drawn, replace=False))
-    drawn = images[rows]
+    drawn = images[np.sort(generator.integers(0, len(images), n_drawn))]
     if not is_whole and recipe.crop < drawn.shape[1]:
         top, left = generator.integers(0, drawn.shape[1] - recipe.crop + 1, 2)
         drawn = drawn[:, top : top + recipe.crop, left : left + recipe.crop]
     return as_input(drawn)
 
 
-def latents(network: Any, images: Images, n_per_batch: int = 250) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield mean and standard deviation of the latents, each (n_batch, latent_channels, rows, columns) of float16."""
-    import torch
+def step_loss(
+    network: Any, images: Images, recipe: AutoencoderRecipe
+) -> Callable[[int, torch.Generator], tuple[Tensor, dict[str, float]]]:
+    """The function that `training.train` minimises."""
+    device = next(network.parameters()).device
+    shrink = 2 ** (len(recipe.channels) - 1)
 
+    def loss(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        given = draw_images(images, step, numpy_generator(generator), recipe)
+        n_images, _, rows, columns = given.shape
+        noise = torch.randn(n_images, recipe.latent_channels, rows // shrink, columns // shrink, generator=generator)
+        return reconstruction_loss(network, given.to(device), noise.to(device), recipe), {}
+
+    return loss
+
+
+def fit_autoencoder(
+    scenes: ScenesCache,
+    held_out: ScenesCache,
+    folder: Path,
+    recipe: AutoencoderRecipe,
+    seed: int,
+    resume: bool = False,
+    device: str = "cpu",
+) -> tuple[Any, TrainingLog]:
+    """Train an autoencoder and standardise its latents.
+
+    Parameters
+    ----------
+    scenes, held_out : ScenesCache
+        To train on; to watch the decibels.
+    folder : path
+        Of log and checkpoints.
+    recipe : AutoencoderRecipe
+    seed, resume, device
+        As `train_clip.make`.
+
+    Returns
+    -------
+    network : AutoencoderKL
+        On the processor, in eval mode.
+    log : TrainingLog
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build(recipe).to(device)
+    watched = held_out.images[:200]
+    log = train(
+        {"autoencoder": network},
+        step_loss(network, scenes.images, recipe),
+        recipe.course,
+        folder,
+        seed,
+        validate=lambda: {"db": float(decibels(network, watched).mean())},
+        resume=resume,
+        facts=facts_of(recipe),
+    )
+    network = network.cpu().eval().requires_grad_(False)
+    standardise(network, scenes.images[:N_FOR_STANDARD])
+    return network, log
+
+
+def encode_latents(network: Any, images: Images, n_per_batch: int = 250) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield mean and standard deviation of the latents, each (n_batch, latent_channels, rows, columns) of float16."""
     for start in range(0, len(images), n_per_batch):
         with torch.no_grad():  # left before each yield: the caller's gradients are not ours
-            posterior = network.encode(as_input(images[start : start + n_per_batch])).latent_dist
-        yield posterior.mean.numpy().astype(np.float16), posterior.std.numpy().astype(np.float16)
+            given = as_input(images[start : start + n_per_batch])
+            posterior = network.encode(given.to(next(network.parameters()).device)).latent_dist
+        yield posterior.mean.cpu().numpy().astype(np.float16), posterior.std.cpu().numpy().astype(np.float16)
 
 
 def standardise(network: Any, images: Images) -> None:
@@ -127,9 +199,7 @@ def standardise(network: Any, images: Images) -> None:
     With mean m and deviation s of a channel, the encoder's last 1 x 1 convolution gives (mean - m) / s and
     logvar - 2 log s, and the decoder's first one takes s z + m.
     """
-    import torch
-
-    means = torch.cat([torch.from_numpy(mean).float() for mean, _ in latents(network, images)])
+    means = torch.cat([torch.from_numpy(mean).float() for mean, _ in encode_latents(network, images)])
     centre, spread = means.mean((0, 2, 3)), means.std((0, 2, 3))
     n_channels = len(centre)
     with torch.no_grad():
@@ -144,13 +214,12 @@ def standardise(network: Any, images: Images) -> None:
 
 def decibels(network: Any, images: Images, n_per_batch: int = 100) -> np.ndarray:
     """Peak signal-to-noise ratio of each reconstruction from the mean latent, in dB of 8-bit pixels, (n_images,)."""
-    import torch
-
     values = []
     with torch.no_grad():
         for start in range(0, len(images), n_per_batch):
             wanted = images[start : start + n_per_batch]
-            came = as_images(network.decode(network.encode(as_input(wanted)).latent_dist.mean).sample)
+            given = as_input(wanted).to(next(network.parameters()).device)
+            came = as_images(network.decode(network.encode(given).latent_dist.mean).sample)
             values.append(psnr(came, wanted))
     return np.concatenate(values)
 

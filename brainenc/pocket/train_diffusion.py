@@ -1,4 +1,4 @@
-"""The pocket image generator: text-conditional diffusion of the autoencoder's latents, a ``StableDiffusionPipeline``.
+"""The pocket image generator: text-conditional diffusion of the autoencoder's latents (`image_generator`).
 
 With ``z_t = a_t z + s_t n`` (a_t^2 + s_t^2 = 1, Stable Diffusion's "scaled linear" course) the network predicts the
 velocity ``v = a_t n - s_t z`` from z_t, t and the token states of a caption:
@@ -7,8 +7,8 @@ velocity ``v = a_t n - s_t z`` from z_t, t and the token states of a caption:
 
 Where training time goes: latents are computed once; a batch has its times spread evenly (one per n-th part of the
 course), so that the loss varies less; scenes with one thing come more often, and so do words and tools, whose shapes
-are the finest; attention works on the 8 x 8 map only; one caption in five is empty, for guidance and for unconditional
-samples; samples are drawn with the running average of the weights.
+are the finest; attention works on the 8 x 8 map only; one caption in five is empty, for guidance and for unprompted
+pictures; pictures are drawn with the running average of the weights. The text encoder is pocket-clip's and stays.
 
 Sources: Rombach et al. 2022, arXiv:2112.10752; Salimans & Ho 2022 (velocity), arXiv:2202.00512; Hang et al. 2023
 (min-SNR), arXiv:2303.09556; Ho & Salimans 2022 (guidance), arXiv:2207.12598; Kingma et al. 2021 (even times),
@@ -17,103 +17,102 @@ arXiv:2107.00630.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from brainenc.core.tensors import load_arrays, save_arrays
 from brainenc.core.types import DataError
+from brainenc.nn.training import Recipe, train
+from brainenc.pocket.cards import Made
+from brainenc.pocket.clip_model import load_clip
+from brainenc.pocket.diffusion_scores import FLOORS, diffusion_scores
+from brainenc.pocket.image_generator import assemble, build_network, build_scheduler, load_generator, save_generator
+from brainenc.pocket.making import facts_of, find_network, shorten
+from brainenc.pocket.net_scores import Judge
+from brainenc.pocket.scene_choice import choose_captions, draw_rows, numpy_generator, scene_weights
+from brainenc.pocket.scenes_cache import ScenesCache, open_scenes, renderer_checksum
+from brainenc.pocket.text_tower import convert_text_tower
+from brainenc.pocket.tokenizer import encode
+from brainenc.pocket.train_autoencoder import AutoencoderRecipe, decibels, encode_latents, fit_autoencoder
 
-if TYPE_CHECKING:
-    import torch
+STYLES = {
+    "full": 0.3,
+    "things": 0.25,
+    "short": 0.1,
+    "sentence": 0.1,
+    "category": 0.1,
+    "placed": 0.1,
+    "attributes": 0.05,
+}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DiffusionRecipe:
     """Size of the network, choice of scenes and captions, course of its training."""
 
     channels: tuple[int, int] = (64, 96)
     n_heads: int = 4
-    n_steps: int = 12_000
+    n_scenes: int = 60_000
+    n_scored: int = 200
     batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    average: float = 0.999
     gamma: float = 5.0
-    share_without_caption: float = 0.2
-    caption_shares: tuple[float, ...] = (0.5, 0.25, 0.25)
-    weight_of_crowds: float = 0.25
-    weights_of_categories: tuple[tuple[str, float], ...] = (("word", 2.0), ("tool", 2.0), ("body", 1.4), ("face", 1.2))
-
-
-def build(recipe: Recipe = Recipe(), latent_channels: int = 4, text_width: int = 128, size: int = 16) -> Any:
-    """Return an untrained ``UNet2DConditionModel`` for latents (latent_channels, size, size); seed torch before."""
-    from brainenc.nn.torchvision_shim import ensure_torchvision
-
-    ensure_torchvision()
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel(
-        sample_size=size,
-        in_channels=latent_channels,
-        out_channels=latent_channels,
-        down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"],
-        up_block_types=["CrossAttnUpBlock2D", "UpBlock2D"],
-        block_out_channels=list(recipe.channels),
-        layers_per_block=1,
-        norm_num_groups=8,
-        cross_attention_dim=text_width,
-        attention_head_dim=recipe.n_heads,  # in diffusers this is the number of heads
-        use_linear_projection=True,
+    without_caption: float = 0.2
+    crowds: float = 0.25
+    categories: tuple[tuple[str, float], ...] = (("word", 2.0), ("tool", 2.0), ("body", 1.4), ("face", 1.2))
+    styles: tuple[tuple[str, float], ...] = tuple(STYLES.items())
+    autoencoder: AutoencoderRecipe = AutoencoderRecipe()
+    course: Recipe = field(
+        default_factory=lambda: Recipe(
+            steps=9_000,
+            learning_rate=1e-3,
+            warmup=100,
+            schedule="half_flat",
+            weight_decay=0.01,
+            betas=(0.9, 0.99),
+            ema=0.999,
+            validate_every=500,
+            checkpoint_every=500,
+        )
     )
 
 
-def build_scheduler() -> Any:
-    """Stable Diffusion's course of noise for predicted velocities, as a ``DDIMScheduler``."""
-    from brainenc.nn.torchvision_shim import ensure_torchvision
+@dataclass(frozen=True)
+class Latents:
+    """Latents of scenes: their mean and standard deviation, each (n_scenes, latent_channels, rows, columns) float16."""
 
-    ensure_torchvision()
-    from diffusers import DDIMScheduler
+    mean: np.ndarray
+    deviation: np.ndarray
 
-    return DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        prediction_type="v_prediction",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        timestep_spacing="trailing",
-    )
+    def draw(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        """Random latents of some scenes, (n_rows, latent_channels, rows, columns) of float32."""
+        mean, deviation = (torch.from_numpy(part[rows].astype(np.float32)) for part in (self.mean, self.deviation))
+        return mean + deviation * torch.randn(mean.shape, generator=generator)
 
 
-def even_times(n_times: int, n_course: int, generator: torch.Generator) -> torch.Tensor:
+def even_times(n_times: int, n_course: int, generator: torch.Generator) -> Tensor:
     """Draw times 0..n_course-1, one from each n-th part of the course, in random order: (n_times,) of int64."""
-    import torch
-
     start = torch.rand((), generator=generator)
     places = (start + torch.arange(n_times) / n_times) % 1.0
     return (places[torch.randperm(n_times, generator=generator)] * n_course).long().clamp(max=n_course - 1)
 
 
-def loss_weights(scheduler: Any, times: torch.Tensor, gamma: float) -> torch.Tensor:
+def loss_weights(scheduler: Any, times: Tensor, gamma: float) -> Tensor:
     """min(snr, gamma) / (snr + 1) at each time, (n_times,)."""
-    kept = scheduler.alphas_cumprod[times]
+    kept = scheduler.alphas_cumprod.to(times.device)[times]
     ratio = kept / (1 - kept)
-    return ratio.clamp(max=gamma) / (ratio + 1)
+    return torch.as_tensor(ratio.clamp(max=gamma) / (ratio + 1))
 
 
-def loss(
-    network: Any,
-    scheduler: Any,
-    latents: torch.Tensor,
-    states: torch.Tensor,
-    times: torch.Tensor,
-    noise: torch.Tensor,
-    gamma: float = 5.0,
-) -> torch.Tensor:
+def velocity_loss(
+    network: Any, scheduler: Any, latents: Tensor, states: Tensor, times: Tensor, noise: Tensor, gamma: float = 5.0
+) -> Tensor:
     """The loss of the page's head.
 
     Parameters
@@ -128,74 +127,123 @@ def loss(
     """
     wanted = scheduler.get_velocity(latents, noise, times)
     came = network(scheduler.add_noise(latents, noise, times), times, states).sample
-    errors = (came - wanted).square().mean((1, 2, 3))
+    errors = (came.float() - wanted).square().mean((1, 2, 3))
     return (loss_weights(scheduler, times, gamma) * errors).mean()
 
 
-def scene_weights(categories: Sequence[Sequence[str]], recipe: Recipe = Recipe()) -> np.ndarray:
-    """How often each scene is drawn, summing to 1: (n_scenes,).
+def token_states(text_encoder: Any, tokenizer: Any, captions: Sequence[str]) -> Tensor:
+    """States of every token place, padding included as the pipeline does: (n_captions, n_tokens, text_width)."""
+    tokens = encode(tokenizer, captions).to(next(text_encoder.parameters()).device)
+    with torch.no_grad():
+        return torch.as_tensor(text_encoder(tokens).last_hidden_state.float())
 
-    A category is drawn as often as the recipe says relative to the others, whatever its share of the scenes; a scene
-    with several things counts ``weight_of_crowds`` of one with a single thing.
+
+def latents_of(autoencoder: Any, scenes: ScenesCache, cache: Path) -> Latents:
+    """Latents of all scenes, computed once per autoencoder and kept in the cache folder."""
+    digest = hashlib.sha256(scenes.path.name.encode())
+    for value in autoencoder.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
+    path = cache / f"latents-{digest.hexdigest()[:12]}-{len(scenes)}.safetensors"
+    if not path.is_file():
+        parts = list(encode_latents(autoencoder, scenes.images))
+        arrays = {"mean": [mean for mean, _ in parts], "deviation": [deviation for _, deviation in parts]}
+        save_arrays(path, {name: np.concatenate(blocks) for name, blocks in arrays.items()})
+    return Latents(**load_arrays(path))
+
+
+def step_loss(
+    network: Any, latents: Latents, scenes: ScenesCache, text_encoder: Any, tokenizer: Any, recipe: DiffusionRecipe
+) -> Callable[[int, torch.Generator], tuple[Tensor, dict[str, float]]]:
+    """The function that `training.train` minimises."""
+    device, scheduler = next(network.parameters()).device, build_scheduler()
+    shown = [[thing.category for thing in scene] for scene in scenes.things]
+    cumulated = np.cumsum(scene_weights(shown, recipe.crowds, dict(recipe.categories)))
+
+    def loss(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rng = numpy_generator(generator)
+        rows = draw_rows(cumulated, recipe.batch_size, rng)
+        given = latents.draw(rows, generator)
+        captions = choose_captions([scenes.captions[row] for row in rows], dict(recipe.styles), rng)
+        dropped = rng.random(len(rows)) < recipe.without_caption
+        texts = ["" if is_dropped else text for text, is_dropped in zip(captions, dropped, strict=True)]
+        times = even_times(len(rows), scheduler.config.num_train_timesteps, generator)
+        noise = torch.randn(given.shape, generator=generator)
+        states = token_states(text_encoder, tokenizer, texts)
+        moved = (part.to(device) for part in (given, states, times, noise))
+        return velocity_loss(network, scheduler, *moved, gamma=recipe.gamma), {}
+
+    return loss
+
+
+def shortened(recipe: DiffusionRecipe, steps: int | None) -> DiffusionRecipe:
+    """The recipe with other steps; those of the autoencoder change in proportion."""
+    if steps is None:
+        return recipe
+    first = recipe.autoencoder
+    n_first = max(1, round(first.course.steps * steps / recipe.course.steps))
+    return replace(
+        recipe, course=shorten(recipe.course, steps), autoencoder=replace(first, course=shorten(first.course, n_first))
+    )
+
+
+def make(
+    name: str,
+    out: Path,
+    cache: Path,
+    steps: int | None = None,
+    resume: bool = False,
+    recipe: DiffusionRecipe | None = None,
+    device: str = "cpu",
+) -> Made:
+    """Train the autoencoder and then the generator, and write ``out/pocket-diffusion``; see `train_clip.make`.
+
+    pocket-clip gives the text encoder and pocket-net the verdicts: those of ``out`` if there, else the shipped ones.
+    Contact sheets of the categories come into ``out/sheets-pocket-diffusion``.
 
     Raises
     ------
     DataError
-        No scene shows a thing.
+        Another name, no pocket-clip or pocket-net; see also `training.train` and `open_scenes`.
     """
-    names = sorted({name for shown in categories for name in shown})
-    if not names:
-        raise DataError("No training scene shows a thing, wanted some: render scenes with categories.")
-    wanted = dict(recipe.weights_of_categories)
-    crowd = np.array([1.0 if len(shown) == 1 else recipe.weight_of_crowds if shown else 0.0 for shown in categories])
-    member = np.array([[name in shown for name in names] for shown in categories], dtype=float)
-    share = (member * crowd[:, None]).sum(0)
-    each = np.array([wanted.get(name, 1.0) for name in names]) / np.maximum(share, 1e-12)
-    weights = crowd * (member @ each) / np.maximum(member.sum(1), 1)
-    return weights / weights.sum()
-
-
-def token_states(text_encoder: Any, tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
-    """States of every token place, padding included as the pipeline does: (n_captions, n_tokens, text_width)."""
-    import torch
-
-    tokens = tokenizer(
-        list(captions),
-        padding="max_length",
-        max_length=tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    with torch.no_grad():
-        return text_encoder(tokens).last_hidden_state.float()
-
-
-def chosen_captions(captions: Sequence[Sequence[str]], generator: np.random.Generator, recipe: Recipe) -> list[str]:
-    """One caption of each scene by the recipe's shares (later styles share what is left), or none."""
-    texts = []
-    for styles in captions:
-        shares = np.array([recipe.caption_shares[min(i, len(recipe.caption_shares) - 1)] for i in range(len(styles))])
-        text = styles[generator.choice(len(styles), p=shares / shares.sum())]
-        texts.append("" if generator.random() < recipe.share_without_caption else text)
-    return texts
-
-
-def assemble(network: Any, autoencoder: Any, text_encoder: Any, tokenizer: Any) -> Any:
-    """The whole generator as a ``StableDiffusionPipeline``, in eval mode and without progress bars."""
-    from brainenc.nn.torchvision_shim import ensure_torchvision
-
-    ensure_torchvision()
-    from diffusers import StableDiffusionPipeline
-
-    pipeline = StableDiffusionPipeline(
-        vae=autoencoder.eval(),
-        text_encoder=text_encoder.eval(),
-        tokenizer=tokenizer,
-        unet=network.eval(),
-        scheduler=build_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+    if name != "pocket-diffusion":
+        raise DataError(f"{name!r} is no generator, wanted 'pocket-diffusion': use the page that trains it.")
+    recipe, seed, work = shortened(recipe or DiffusionRecipe(), steps), 0, out / f"training-{name}"
+    clip, tokenizer = load_clip(find_network("pocket-clip", out))
+    judge = Judge.load(find_network("pocket-net", out))  # before hours of training, not after
+    text_encoder = convert_text_tower(clip, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    scenes = open_scenes(cache, "train", recipe.n_scenes)
+    held_out = open_scenes(cache, "validation", 500)
+    autoencoder, first_log = fit_autoencoder(
+        scenes, held_out, work / "autoencoder", recipe.autoencoder, seed, resume, device
     )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    latents = latents_of(autoencoder.to(device), scenes, cache)
+    checked = Latents(
+        *(np.concatenate(parts) for parts in zip(*encode_latents(autoencoder, held_out.images), strict=True))
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_network(
+            recipe.channels,
+            recipe.n_heads,
+            latents.mean.shape[1],
+            text_encoder.config.hidden_size,
+            latents.mean.shape[2],
+        ).to(device)
+    watched = step_loss(network, checked, held_out, text_encoder.to(device), tokenizer, replace(recipe, batch_size=250))
+    log = train(
+        {"unet": network},
+        step_loss(network, latents, scenes, text_encoder, tokenizer, recipe),
+        recipe.course,
+        work / "unet",
+        seed,
+        validate=lambda: {"loss": float(watched(0, torch.Generator().manual_seed(0))[0])},
+        resume=resume,
+        facts=facts_of(recipe, "autoencoder", "n_scored"),
+    )
+    save_generator(assemble(network.cpu(), autoencoder.cpu(), text_encoder.cpu(), tokenizer), out / name)
+    shipped, sheets = load_generator(out / name), out / f"sheets-{name}"
+    scores = {"autoencoder_db": float(decibels(shipped.vae, open_scenes(cache, "test", 1_000).images).mean())}
+    scores |= diffusion_scores(shipped, judge, scenes.images, recipe.n_scored, seed, sheets)
+    data = {"scenes": recipe.n_scenes, "first_seed": int(scenes.seeds[0]), "renderer": renderer_checksum()}
+    data["autoencoder_minutes"] = round(first_log.seconds / 60, 1)
+    return Made(out / name, data, asdict(recipe), seed, log, scores, FLOORS)
