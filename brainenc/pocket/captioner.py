@@ -105,7 +105,7 @@ class Captioner(nn.Module):
         return places.view(len(embeddings), self.n_prefix, -1)
 
     def forward(self, embeddings: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Scores of the next tokens, (n_samples, n_tokens - 1, n_words); tokens (n_samples, n_tokens) with begin mark."""
+        """Scores of the next tokens, (n_samples, n_tokens - 1, n_words), for tokens (n_samples, n_tokens)."""
         words = self.language.transformer.wte(tokens[:, :-1])
         scores = self.language(inputs_embeds=torch.cat([self.prefix(embeddings), words], 1)).logits
         return scores[:, self.n_prefix :]

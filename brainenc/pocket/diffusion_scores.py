@@ -199,7 +199,7 @@ def diffusion_scores(
     scores["unprompted_clean"] = clean_share(unprompted, judge)
     scores["novel"] = min(novelty(np.concatenate(list(pictures.values())), training), novelty(unprompted, training))
     for name, category, attribute in (("word_read", "word", "word"), ("tool_kind", "tool", "kind")):
-        if hasattr(judge, "read"):
+        if f"{category}.{attribute}" in getattr(getattr(judge, "heads", None), "answers", ()):
             scenes = held_out_scenes(n_per_category, [category], size=16)
             wanted = [scene.things[0].attributes[attribute] for scene in scenes]
             scores[name] = read_share(judge.read(pictures[category], f"{category}.{attribute}"), wanted)

@@ -151,7 +151,12 @@ def build(n_outputs: int, shape: NetShape = NetShape()) -> Any:
 
 def as_input(images: Any) -> Tensor:
     """Images (n_images, size, size, 3) of uint8 -> (n_images, 3, size, size) in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+    array = np.array(images)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+        raise DataError(
+            f"Images came as {array.dtype} {array.shape}, wanted uint8 (n_images, size, size, 3): pass rendered scenes."
+        )
+    return torch.from_numpy(array).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
 def save_network(network: Any, folder: Path, shape: NetShape, heads: Heads | None = None, size: int = 64) -> None:

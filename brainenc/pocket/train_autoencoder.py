@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainenc.core.types import DataError
 from brainenc.nn.training import Recipe, TrainingLog, train
+from brainenc.pocket.image_net import as_input
 from brainenc.pocket.making import facts_of
 from brainenc.pocket.scene_choice import numpy_generator
 from brainenc.pocket.scenes_cache import ScenesCache
@@ -76,16 +76,6 @@ def build(recipe: AutoencoderRecipe) -> Any:
         force_upcast=False,
         mid_block_add_attention=False,
     )
-
-
-def as_input(images: Any) -> Tensor:
-    """Images (n_images, size, size, 3) of uint8 -> (n_images, 3, size, size) in -1..1."""
-    array = np.ascontiguousarray(images)
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
-        raise DataError(
-            f"Images came as {array.dtype} {array.shape}, wanted uint8 (n_images, size, size, 3): pass rendered scenes."
-        )
-    return torch.from_numpy(array).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
 def as_images(outputs: Tensor) -> np.ndarray:

@@ -185,7 +185,7 @@ def make(
         facts=facts_of(recipe, "n_scored"),
     )
     save_captioner(captioner.cpu(), out / name)
-    scores = captioner_scores(load_captioner(out / name), clip.cpu(), recipe.n_scored)
+    scores = captioner_scores(load_captioner(out / name), clip.cpu(), recipe.n_scored, 4 * recipe.n_scored)
     data = {"scenes": recipe.n_scenes, "first_seed": int(scenes.seeds[0]), "renderer": renderer_checksum()}
     return Made(out / name, data, asdict(recipe), seed, log, scores, FLOORS)
 
