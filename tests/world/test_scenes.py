@@ -46,6 +46,11 @@ def without(plan: ScenePlan, index: int) -> ScenePlan:
     return replace(plan, layers=plan.layers[:index] + plan.layers[index + 1 :])
 
 
+def drawing(plan: ScenePlan) -> ScenePlan:
+    """The plan in even light: no shade, no shadow, no grain."""
+    return replace(plan, light=None)
+
+
 def shrink(image: np.ndarray, factor: int) -> np.ndarray:
     """Average factor x factor pixels."""
     size = len(image) // factor
@@ -128,7 +133,7 @@ def box_holds_the_change(box, mask: np.ndarray) -> bool:
 def test_a_thing_changes_pixels_inside_its_box_only(category):
     fits, shifted_fits = 0, 0
     for seed in range(40):
-        plan = plan_scene(seed, [category])
+        plan = drawing(plan_scene(seed, [category]))
         scene = paint_scene(plan, 96)
         mask = changed(scene, paint_scene(without(plan, 0), 96))
         (thing,) = scene.things
@@ -149,7 +154,7 @@ def test_a_place_fills_the_image():
 def test_things_stay_visible_among_others():
     hidden = 0
     for seed in range(25):
-        plan = plan_scene(seed, ALL_SUBSETS[-1 - seed % 8])
+        plan = drawing(plan_scene(seed, ALL_SUBSETS[-1 - seed % 8]))
         whole = paint_scene(plan)
         for index, layer in enumerate(plan.layers):
             alone = replace(plan, layers=(layer,))
@@ -167,7 +172,7 @@ def test_position_and_scale_vary():
         longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
         assert x.std() > 0.09 and y.std() > 0.09
         assert x.min() < 0.32 and x.max() > 0.68 and y.min() < 0.32 and y.max() > 0.68
-        assert longer.min() >= 0.2 and longer.max() <= 0.76 and longer.max() > 1.5 * longer.min()
+        assert longer.min() >= 0.2 and longer.max() <= 0.83 and longer.max() > 1.5 * longer.min()
         assert abs(x.mean() - 0.5) < 0.05 and abs(y.mean() - 0.5) < 0.05
 
 
@@ -183,7 +188,7 @@ def test_captions_mention_the_things():
             assert thing.phrase in full and thing.phrase in main
             if thing.category == "word":
                 assert thing.attributes["word"] in thing.phrase
-            if "colour" in thing.attributes and thing.attributes["kind"] not in ("wrench", "kitchen"):
+            if "colour" in thing.attributes and thing.attributes["kind"] != "kitchen":
                 assert thing.attributes["colour"] in thing.phrase
         shorts = [layer.sketch.short for layer in plan.layers] + ([plan.place.short] if plan.place else [])
         assert all(words in short for words in shorts)
@@ -214,7 +219,7 @@ def test_attributes_vary():
 
 def test_backdrop_without_place_is_neutral_in_name_and_shared_by_all_contents():
     for seed in range(20):
-        empty, face = render_scene(seed, 64, []), render_scene(seed, 64, ["face"])
+        empty, face = (paint_scene(drawing(plan_scene(seed, shown))) for shown in ([], ["face"]))
         assert empty.background == face.background and empty.background in KINDS
         x0, y0, x1, y1 = (math.floor(v * 64) for v in face.things[0].box)
         outside = np.ones((64, 64), bool)
@@ -237,7 +242,7 @@ def test_backdrop_has_no_sky_but_places_have():
 def test_texture_falls_as_one_over_frequency():
     powers = []
     for seed in range(80):
-        scene = render_scene(seed, 64, [])
+        scene = paint_scene(drawing(plan_scene(seed, [])))
         if scene.background == "texture":
             grey = scene.image.mean(axis=2)
             window = np.outer(np.hanning(64), np.hanning(64))
