@@ -49,12 +49,14 @@ def world() -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["means", "means and spread", "thumbnails"])
 def test_colour_and_layout_do_not_give_the_category_away(world, name: str) -> None:
     images, labels = world
     assert accuracy(features(images)[name], labels) < LIMIT
 
 
+@pytest.mark.slow
 def test_the_check_notices_a_tint_and_a_position(world) -> None:
     """The broken twins: one channel, or one cell of the grid, brighter by category."""
     images, labels = world
