@@ -18,7 +18,7 @@ from brainenc.pocket.net_scores import FIRST_TEST_SEED, held_out_scenes
 from brainenc.world.scene_captions import Wording, captions
 from brainenc.world.scenes import CATEGORIES, plan_scene
 
-Judge = Callable[[np.ndarray], np.ndarray]
+Verdict = Callable[[np.ndarray], np.ndarray]
 FLOORS = {
     "autoencoder_db": 29.0,
     "prompted": 0.93,
@@ -71,7 +71,7 @@ def seconds_per_image(generator: Any, n_steps: int = 25) -> float:
     return float(np.median(taken[1:]))
 
 
-def content_agreement(pictures: Mapping[str, np.ndarray], judge: Judge) -> dict[str, float]:
+def content_agreement(pictures: Mapping[str, np.ndarray], judge: Verdict) -> dict[str, float]:
     """Share of prompted pictures in which the judge finds their category most probable.
 
     Parameters
@@ -93,7 +93,7 @@ def content_agreement(pictures: Mapping[str, np.ndarray], judge: Judge) -> dict[
     }
 
 
-def clean_share(images: np.ndarray, judge: Judge) -> float:
+def clean_share(images: np.ndarray, judge: Verdict) -> float:
     """Share of pictures with one clean thing: one category at 0.8 or more, every other under 0.5."""
     ordered = np.sort(judge(images), axis=1)
     return float(((ordered[:, -1] >= SURE) & (ordered[:, -2] < UNSURE)).mean())
@@ -163,7 +163,7 @@ def contact_sheet(images: np.ndarray, path: Path | str, n_columns: int = 10, sca
 
 
 def diffusion_scores(
-    generator: Any, judge: Judge, training: Any, n_per_category: int = 200, seed: int = 0, sheets: Path | None = None
+    generator: Any, judge: Verdict, training: Any, n_per_category: int = 200, seed: int = 0, sheets: Path | None = None
 ) -> dict[str, float]:
     """All floors of the generator on prompts of held-out scenes.
 

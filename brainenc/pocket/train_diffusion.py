@@ -138,12 +138,17 @@ def token_states(text_encoder: Any, tokenizer: Any, captions: Sequence[str]) -> 
         return torch.as_tensor(text_encoder(tokens).last_hidden_state.float())
 
 
+def checksum(network: Any) -> str:
+    """The first 12 letters of the SHA-256 of all weights."""
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def latents_of(autoencoder: Any, scenes: ScenesCache, cache: Path) -> Latents:
     """Latents of all scenes, computed once per autoencoder and kept in the cache folder."""
-    digest = hashlib.sha256(scenes.path.name.encode())
-    for value in autoencoder.state_dict().values():
-        digest.update(value.cpu().numpy().tobytes())
-    path = cache / f"latents-{digest.hexdigest()[:12]}-{len(scenes)}.safetensors"
+    path = cache / f"latents-{checksum(autoencoder)}-{scenes.path.stem}-{len(scenes)}.safetensors"
     if not path.is_file():
         parts = list(encode_latents(autoencoder, scenes.images))
         arrays = {"mean": [mean for mean, _ in parts], "deviation": [deviation for _, deviation in parts]}
@@ -229,6 +234,7 @@ def make(
             text_encoder.config.hidden_size,
             latents.mean.shape[2],
         ).to(device)
+    frozen = {"autoencoder": checksum(autoencoder), "text_encoder": checksum(text_encoder)}
     watched = step_loss(network, checked, held_out, text_encoder.to(device), tokenizer, replace(recipe, batch_size=250))
     log = train(
         {"unet": network},
@@ -238,12 +244,12 @@ def make(
         seed,
         validate=lambda: {"loss": float(watched(0, torch.Generator().manual_seed(0))[0])},
         resume=resume,
-        facts=facts_of(recipe, "autoencoder", "n_scored"),
+        facts={**facts_of(recipe, "n_scored"), **frozen},
     )
     save_generator(assemble(network.cpu(), autoencoder.cpu(), text_encoder.cpu(), tokenizer), out / name)
     shipped, sheets = load_generator(out / name), out / f"sheets-{name}"
     scores = {"autoencoder_db": float(decibels(shipped.vae, open_scenes(cache, "test", 1_000).images).mean())}
     scores |= diffusion_scores(shipped, judge, scenes.images, recipe.n_scored, seed, sheets)
-    data = {"scenes": recipe.n_scenes, "first_seed": int(scenes.seeds[0]), "renderer": renderer_checksum()}
+    data = {"scenes": recipe.n_scenes, "first_seed": int(scenes.seeds[0]), "renderer": renderer_checksum(), **frozen}
     data["autoencoder_minutes"] = round(first_log.seconds / 60, 1)
     return Made(out / name, data, asdict(recipe), seed, log, scores, FLOORS)
