@@ -225,9 +225,10 @@ def report(folder: Path, rows: list[dict[str, Any]], curves: list[dict[str, Any]
     order = {case.name: place for place, case in enumerate(CASES)}
     rows = sorted(rows, key=lambda row: order[row["case"]])
     notes = [
-        f"- {row['case']} ({row['measured']}): himalaya at {row['settings']}; {len(row['times']['ours'])} rounds counted "
-        f"(drift up to {row.get('drift', DRIFT):.0%}), {row['dropped']} dropped; where penalties differ, float64 scores "
-        f"differ by {row['loss_where_different']:.1e}; predictions of the others by {row['prediction_difference']:.1e}."
+        f"- {row['case']} ({row['measured']}): himalaya at {row['settings']}; {len(row['times']['ours'])} rounds, "
+        f"drift up to {row.get('drift', DRIFT):.0%}, {row['dropped']} dropped; where penalties differ, float64 scores "
+        f"do by {row['loss_where_different']:.1e}; predictions of the others differ by "
+        f"{row['prediction_difference']:.1e}."
         for row in rows
     ]
     text = f"""# Ridge with a penalty per target
