@@ -90,19 +90,18 @@ def test_free_clips_obey_their_flow() -> None:
 
 
 def test_flow_of_a_translation_is_the_displacement_of_the_centre() -> None:
-    plan = swift("vehicle", 3, Motion(move=(0.15, -0.1)))
-    flow, labels = optical_flow(plan, 64), paint_clip_masks(plan, 64)
+    plan = swift("vehicle", 3, Motion(move=(0.12, -0.1), periods=(2, 4, 4)))
+    flow, labels = optical_flow(plan, 256), paint_clip_masks(plan, 256)
     for k in range(plan.n_frames - 1):
-        shift = 64 * (np.array(plan.centre(0, k + 1)) - plan.centre(0, k))
-        np.testing.assert_allclose(
-            flow[k][labels[k] == 1], np.broadcast_to(shift, (np.sum(labels[k] == 1), 2)), atol=1e-4
-        )
+        shift = 256 * (np.array(plan.centre(0, k + 1)) - plan.centre(0, k))
+        pan = 256 * (np.array(plan.window(k)) - plan.window(k + 1))
+        for label, wanted in ((1, shift), (0, pan)):
+            shown = flow[k][labels[k] == label]
+            np.testing.assert_allclose(shown, np.broadcast_to(wanted, shown.shape), atol=1e-3)
         (rows, columns), (rows_next, columns_next) = np.nonzero(labels[k] == 1), np.nonzero(labels[k + 1] == 1)
         seen = (columns_next.mean() - columns.mean(), rows_next.mean() - rows.mean())
-        np.testing.assert_allclose(seen, shift, atol=0.25)
-        assert (
-            flow[k][labels[k] == 0] == -64 * (np.array(plan.window(k + 1)) - plan.window(k)).astype(np.float32)
-        ).all()
+        np.testing.assert_allclose(seen, shift, atol=0.6)  # an upright edge jumps by whole pixels
+        assert np.abs(np.subtract(seen, -shift)).max() > 0.6  # the broken twin: opposite sign
 
 
 def test_divergence_and_curl_are_growth_and_turning() -> None:
