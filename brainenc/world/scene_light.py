@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 GRID = 64  # pixels of the grid on which the grain is drawn
+TILE = 512  # side of the noise of which a scene's grain is cut
 SHADOW: tuple[int, int, int] = (12, 12, 18)
 
 
@@ -86,17 +87,22 @@ def light_up(image: np.ndarray, light: Light) -> np.ndarray:
 
 
 def cast_shadow(canvas: Image.Image, silhouette: Image.Image, light: Light) -> None:
-    """Darken ``canvas``, which changes, where a thing with this ``silhouette`` ("L", any size) keeps the light out."""
-    blurred = silhouette.filter(ImageFilter.BoxBlur(silhouette.width / 40))
-    mask = blurred.resize(canvas.size, Image.Resampling.BILINEAR).point(_dimmed(round(light.shadow * 255)))
+    """Darken ``canvas``, which changes, where a thing keeps the light out.
+
+    ``silhouette`` ("L") is what the thing covers, its value the darkness of the shadow, 0..255; the canvas is a whole
+    number of times as wide.
+    """
+    found = silhouette.getbbox()
+    if found is None:
+        return
+    softness, factor = silhouette.width / 40, canvas.width // silhouette.width
+    margin = math.ceil(softness) + 1
+    left, top, right, bottom = found[0] - margin, found[1] - margin, found[2] + margin, found[3] + margin
+    blurred = silhouette.crop((left, top, right, bottom)).filter(ImageFilter.BoxBlur(softness))
+    mask = blurred.resize((factor * (right - left), factor * (bottom - top)), Image.Resampling.BILINEAR)
     reach = light.reach * canvas.width
-    offset = (round(-reach * math.cos(light.direction)), round(-reach * math.sin(light.direction)))
-    canvas.paste(SHADOW, offset, mask)
-
-
-@lru_cache(maxsize=256)
-def _dimmed(strength: int) -> list[int]:
-    return [value * strength // 255 for value in range(256)]
+    across, down = round(-reach * math.cos(light.direction)), round(-reach * math.sin(light.direction))
+    canvas.paste(SHADOW, (factor * left + across, factor * top + down), mask)
 
 
 @lru_cache(maxsize=8)
@@ -106,8 +112,15 @@ def _coordinates(size: int) -> tuple[np.ndarray, np.ndarray]:
     return line, (line**2 + line[:, None] ** 2) / 2
 
 
+@lru_cache(maxsize=1)
+def _noise_tile() -> np.ndarray:
+    """White Gaussian noise (TILE, TILE) of which every scene shows a part; always the same."""
+    return np.random.default_rng(0).standard_normal((TILE, TILE), dtype=np.float32)
+
+
 def _grain(seed: int, strength: float, size: int) -> np.ndarray:
-    noise = np.random.default_rng(seed).standard_normal((GRID, GRID), dtype=np.float32) * np.float32(strength)
+    row, column = seed % (TILE - GRID), seed // TILE % (TILE - GRID)
+    noise = _noise_tile()[row : row + GRID, column : column + GRID] * np.float32(strength if seed % 2 else -strength)
     if size == GRID:
         return noise
     image = Image.fromarray(noise)

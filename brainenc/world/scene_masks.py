@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 OVERSAMPLING = 3
 
 
-def draw_silhouette(sketch: Sketch, side: int) -> Image.Image:
-    """Everything that a sketch (points in the unit square) covers: "L", ``side`` x ``side``, 255 inside."""
+def draw_silhouette(sketch: Sketch, side: int, value: int = 255) -> Image.Image:
+    """Everything that a sketch (points in the unit square) covers: "L", ``side`` x ``side``, ``value`` inside."""
     canvas = Image.new("L", (side, side))
     draw = ImageDraw.Draw(canvas)
     numbers = (sketch.points * side - 0.5).ravel().tolist()
@@ -26,10 +26,10 @@ def draw_silhouette(sketch: Sketch, side: int) -> Image.Image:
         corners = numbers[start : start + 2 * n_points]
         start += 2 * n_points
         if lettering is None:
-            draw.polygon(corners, fill=255)
+            draw.polygon(corners, fill=value)
         else:
             mask, corner = fit_lettering(corners, lettering, lettering.outline is not None)
-            canvas.paste(255, corner, mask)
+            canvas.paste(value, corner, mask)
     return canvas
 
 

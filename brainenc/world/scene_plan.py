@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -89,7 +90,13 @@ class ScenePlan:
     @property
     def backdrop(self) -> tuple[str, str]:
         """Kind and words of the neutral backdrop: ``("texture", "a blue texture")``."""
-        return name_backdrop(np.random.default_rng([self.seed, BACKDROP]))[::2]
+        return _backdrop_words(self.seed)
+
+
+@lru_cache(maxsize=256)
+def _backdrop_words(seed: int) -> tuple[str, str]:
+    kind, _, phrase = name_backdrop(np.random.default_rng([seed, BACKDROP]))
+    return kind, phrase
 
 
 def plan_scene(seed: int, categories: Sequence[str] | None = None, n_things: int | None = None) -> ScenePlan:

@@ -133,7 +133,7 @@ def paint_scene(plan: ScenePlan, size: int = 64) -> Scene:
     for layer in plan.layers:
         sketch = layer.placed()
         if plan.light is not None and plan.light.shadow > 0:
-            cast_shadow(canvas, draw_silhouette(sketch, size), plan.light)
+            cast_shadow(canvas, draw_silhouette(sketch, size, round(255 * plan.light.shadow)), plan.light)
         paint(canvas, sketch)
         things.append(Thing(layer.category, sketch.phrase, clip_box(sketch.bounds), dict(sketch.attributes)))
     image = np.array(canvas.reduce(factor))

