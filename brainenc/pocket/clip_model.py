@@ -109,8 +109,9 @@ def load_clip(folder: Path) -> tuple[nn.Module, Any]:
 
 def as_input(images: np.ndarray) -> Tensor:
     """Images (n, size, size, 3) uint8 -> (n, 3, size, size) float32, normalised as CLIP wants it."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div(255)
-    return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
+    mean, std = (255 * torch.tensor(numbers).view(3, 1, 1) for numbers in (MEAN, STD))
+    return pixels.sub_(mean).div_(std)
 
 
 def embed_images(model: nn.Module, images: np.ndarray, batch_size: int = 250) -> Tensor:

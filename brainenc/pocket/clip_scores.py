@@ -56,7 +56,7 @@ def score_clip(
         scores[f"retrieval_{k}"] = retrieval(images[:first], embedded, texts, k)
     scores["n_retrieval"] = first
     for attribute in ("colour", "expression"):
-        things = [(i, scenes.things[i][0]) for i in single if names(scenes.things[i][0], attribute)]
+        things = [(int(i), scenes.things[i][0]) for i in single if names(scenes.things[i][0], attribute)]
         things = [(i, thing) for i, thing in things if thing.category != "place"]
         chosen = choose_attribute(model, tokenizer, images, things, attribute)
         scores[attribute], scores[f"n_{attribute}"] = float(chosen.mean()) if len(chosen) else np.nan, len(chosen)
@@ -72,7 +72,7 @@ def quick_scores(model: nn.Module, tokenizer: Any, scenes: ScenesCache) -> dict[
     images = embed_images(model, scenes.images)
     single = np.flatnonzero(scenes.is_single)
     texts = [styles[scenes.styles.index("full")] for styles in scenes.test_captions]
-    faces = [(i, scenes.things[i][0]) for i in single if names(scenes.things[i][0], "expression")]
+    faces = [(int(i), scenes.things[i][0]) for i in single if names(scenes.things[i][0], "expression")]
     chosen = choose_attribute(model, tokenizer, images, faces, "expression")
     return {
         "zero_shot": float(zero_shot(model, tokenizer, images[single], scenes.main[single]).mean()),
@@ -131,12 +131,16 @@ def choose_attribute(
     for _, thing in things:
         values.setdefault(thing.category, []).append(thing.attributes[attribute])
     values = {category: sorted(set(found)) for category, found in values.items()}
+    asked = [swaps(thing, attribute, values[thing.category]) for _, thing in things]
+    number = {sentence: i for i, sentence in enumerate(dict.fromkeys(s for sentences in asked for s in sentences))}
+    if not number:
+        return np.zeros(0, bool)
+    framed = [frame.format(sentence) for sentence in number for frame in FRAMES]
+    texts = embed_texts(model, tokenizer, framed).view(len(number), len(FRAMES), -1).mean(1)
+    texts = torch.nn.functional.normalize(texts, dim=1)
     right = []
-    for scene, thing in things:
-        sentences = swaps(thing, attribute, values[thing.category])
-        framed = [frame.format(sentence) for sentence in sentences for frame in FRAMES]
-        texts = embed_texts(model, tokenizer, framed).view(len(sentences), len(FRAMES), -1).mean(1)
-        best = int((torch.nn.functional.normalize(texts, dim=1) @ images[scene]).argmax())
+    for (scene, thing), sentences in zip(things, asked, strict=True):
+        best = int((texts[[number[sentence] for sentence in sentences]] @ images[scene]).argmax())
         right.append(values[thing.category][best] == thing.attributes[attribute])
     return np.array(right, bool)
 

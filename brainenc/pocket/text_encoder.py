@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from brainenc.core.provenance import file_hash
 from brainenc.core.storage import write_json
 from brainenc.core.types import DataError
-from brainenc.pocket import folder
 from brainenc.pocket.cards import Made
 from brainenc.pocket.clip_model import WEIGHTS, load_clip
 from brainenc.pocket.clip_scores import retrieval
+from brainenc.pocket.making import find_network
 from brainenc.pocket.scenes_cache import ScenesCache, open_scenes
 from brainenc.pocket.text_tower import convert_text_tower
 from brainenc.pocket.tokenizer import encode, save_tokenizer
@@ -60,18 +60,18 @@ def score_encoder(tower: Any, tokenizer: Any, scenes: ScenesCache) -> dict[str, 
 def make(
     name: str, out: Path, cache: Path, steps: int | None = None, resume: bool = False, device: str = "cpu"
 ) -> Made:
-    """Write ``out/pocket-text`` from the shipped pocket-clip; see `train_clip.make`.
+    """Write ``out/pocket-text`` from the pocket-clip in ``out``, else the shipped one; see `train_clip.make`.
 
     Raises
     ------
     DataError
-        Another name, steps asked for, or no pocket-clip in the package.
+        Another name, steps asked for, or no pocket-clip in either place.
     """
     if name != "pocket-text":
         raise DataError(f"{name!r} is no sentence encoder, wanted 'pocket-text': use the page that trains it.")
     if steps is not None:
         raise DataError("pocket-text is converted from pocket-clip, not trained: leave the number of steps out.")
-    source = folder("pocket-clip")
+    source = find_network("pocket-clip", out)
     clip, tokenizer = load_clip(source)
     tower = write_encoder(clip, tokenizer, out / name)
     scores = score_encoder(tower, tokenizer, open_scenes(cache, "test", N_TEST))

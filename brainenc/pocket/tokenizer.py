@@ -58,7 +58,9 @@ def train_tokenizer(captions: Iterable[str], n_tokens: int = N_TOKENS, context_l
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write ``tokenizer.json`` and ``tokenizer_config.json``, the class by the name that every transformers knows."""
-    write_text(folder / "tokenizer.json", tokenizer.backend_tokenizer.to_str(pretty=False) + "\n")
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    content.update(truncation=None, padding=None)  # left there by the last call, whatever it was
+    write_text(folder / "tokenizer.json", json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
     facts = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": tokenizer.model_max_length,
@@ -103,7 +105,8 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
 def _wrapped(tokenizer: Any, context_length: int) -> Any:
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    return make(
         tokenizer_object=tokenizer,
         bos_token=BEGIN,
         eos_token=END,

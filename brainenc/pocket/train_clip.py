@@ -27,6 +27,7 @@ from brainenc.pocket.cards import Made
 from brainenc.pocket.clip_batches import Batches, Mixture
 from brainenc.pocket.clip_model import DESIGNS, build, load_clip, save_clip
 from brainenc.pocket.clip_scores import FLOORS, quick_scores, score_clip
+from brainenc.pocket.making import shorten
 from brainenc.pocket.scenes_cache import open_scenes, renderer_checksum
 from brainenc.pocket.tokenizer import train_tokenizer
 
@@ -74,8 +75,9 @@ def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, tokens: Tenso
     positive = (same[:, None] == same[None]).float()
     positive = positive / positive.sum(1, keepdim=True)
     logits = scale * images.float() @ texts.float().T
-    both = logits.log_softmax(1) + logits.T.log_softmax(1)
-    return -0.5 * (positive * both).sum(1).mean()
+    both: Tensor = logits.log_softmax(1) + logits.T.log_softmax(1)
+    loss: Tensor = -0.5 * (positive * both).sum(1).mean()
+    return loss
 
 
 def step_loss(model: nn.Module, batches: Batches) -> Callable[[int, torch.Generator], tuple[Tensor, dict[str, float]]]:
@@ -133,9 +135,7 @@ def make(
     if check_name(name) not in DESIGNS:
         raise DataError(f"{name!r} is no CLIP, wanted one of {', '.join(DESIGNS)}: use the page that trains it.")
     recipe, seed, design = recipe or ClipRecipe(), SEEDS[name], DESIGNS[name]
-    if steps is not None:
-        course = replace(recipe.course, steps=steps, warmup=min(recipe.course.warmup, max(1, steps // 10)))
-        recipe = replace(recipe, course=course)
+    recipe = replace(recipe, course=shorten(recipe.course, steps))
     scenes = open_scenes(cache, "train", recipe.n_scenes)
     held_out = open_scenes(cache, "validation", recipe.n_validation)
     tokenizer = train_tokenizer(caption for scene in scenes.captions[:N_FOR_TOKENIZER] for caption in scene)
