@@ -15,8 +15,9 @@ from brainenc.core.provenance import record
 from brainenc.core.types import DataError, StimulusSet
 from brainenc.stats.splits import UNUSED
 from brainenc.surfaces.mesh import load_mesh, read_mesh
+from pipelines.networks import feature_arguments
 from pipelines.samples import make_split, refuse_mixing
-from pipelines.study import OWN_ENCODER_KEYS, OWN_FEATURE_KEYS, Study, class_and_arguments, resolve_study
+from pipelines.study import OWN_ENCODER_KEYS, Study, class_and_arguments, resolve_study
 
 DRAWS_ITS_STIMULI = ("planted",)
 IMAGE_FEATURES = ("timm", "open_clip", "gabor")
@@ -45,7 +46,7 @@ def inspect_study(study: Study) -> dict[str, Any]:
     dataset = datasets.build(kind, **arguments)
     extractors = {}
     for name, entry in config["features"].items():
-        feature_class, arguments = class_and_arguments(entry, *OWN_FEATURE_KEYS)
+        feature_class, arguments = feature_arguments(name, entry)
         extractors[name] = features.build(feature_class, name=name, **arguments)
     for name, entry in config["encoders"].items():
         encoder_class, arguments = class_and_arguments(entry, *OWN_ENCODER_KEYS)

@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "keys":
             print(importlib.import_module("pipelines.study_keys").reference(), end="")
             return 0
+        if options.command == "models":
+            models: Callable[..., int] = importlib.import_module("pipelines.study_verbs").list_models
+            return models(options.study)
         if options.command == "train-pocket":
             asked = (options.name, options.steps, options.out, options.cache, options.resume, options.device)
             importlib.import_module("pipelines.train_pocket").train_pocket(*asked)
@@ -99,6 +102,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     # Only the step that is asked for is imported, so that `brainenc --help` is quick.
     asked = next((word for word in words if not word.startswith("-")), None)
     commands.add_parser("keys", help="print every key of a study, as Markdown")
+    models = commands.add_parser("models", help="list the networks that a study needs, and how to get them")
+    models.add_argument("study", type=Path, nargs="?", help="study YAML; without it, the pocket networks")
     pocket = commands.add_parser("train-pocket", help="make a pocket network anew, with card and log")
     pocket.add_argument("name", help="such as pocket-clip")
     pocket.add_argument("--steps", type=int, help="instead of the recipe's")

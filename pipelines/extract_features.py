@@ -8,7 +8,7 @@ from typing import Any
 from brainenc import features
 from brainenc.core import storage
 from brainenc.core.provenance import record
-from pipelines.study import OWN_FEATURE_KEYS, class_and_arguments
+from pipelines.networks import feature_arguments
 
 
 def extract_features(stimuli: Path, name: str, parameters: dict[str, Any], output: Path) -> None:
@@ -28,7 +28,7 @@ def extract_features(stimuli: Path, name: str, parameters: dict[str, Any], outpu
     from tqdm import tqdm
 
     seed, n_projected = parameters["seed"], parameters.get("projection")
-    kind, arguments = class_and_arguments(parameters, "seed", *OWN_FEATURE_KEYS)
+    kind, arguments = feature_arguments(name, parameters)
     extractor = features.build(kind, name=name, **arguments)
     table = storage.load_stimuli(stimuli)
     made = record("extract_features", {**parameters, "extractor": extractor.fingerprint()}, {"stimuli": stimuli}, seed)

@@ -26,7 +26,8 @@ from brainenc.core.calibration import cache_file, with_threads
 from brainenc.core.machine import peak_memory
 from brainenc.core.provenance import content_hash
 from brainenc.core.types import StimulusSet
-from pipelines.study import OWN_FEATURE_KEYS, Study, class_and_arguments
+from pipelines.networks import feature_arguments
+from pipelines.study import Study
 
 TRIED = ("timm", "open_clip", "open_clip_text", "sentence", "gabor")
 """Classes whose output is found by trying them."""
@@ -82,7 +83,7 @@ def feature_shape(
     """
     stored = _stored(study, name, entry)
     projection, components = entry.get("projection"), entry.get("pca")
-    kind, arguments = class_and_arguments(entry, *OWN_FEATURE_KEYS)
+    kind, arguments = feature_arguments(name, entry)
     trial: dict[str, Any] = {}
     if kind in TRIED and build_networks:
         trial = _tried(kind, name, arguments, entry["batch_size"], table, study.config["resources"]["threads"])

@@ -47,6 +47,18 @@ def plan_study(path: Path, calibrate: bool = False, as_json: bool = False) -> in
     return 1 if plan.refusals else 0
 
 
+def list_models(path: Path | None = None) -> int:
+    """Print the networks that a study needs, or all pocket networks; 1 if one is not here."""
+    from pipelines import networks
+
+    found = networks.pocket_needs() if path is None else networks.needs(load_study(path))
+    print(networks.table(found) if found else f"{path} needs no network.")
+    missing = [need for need in found if need.cure]
+    if missing:
+        print(f"brainenc models: {len(missing)} of {len(found)} are not here, see the last column.", file=sys.stderr)
+    return 1 if missing else 0
+
+
 def run_study(path: Path, snakemake_arguments: Sequence[str] = ()) -> int:
     """Check the study, run the workflow, and leave a report of what exists, even if a step failed."""
     from pipelines.check_study import inspect_study

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainenc.core.types import DataError
 from brainenc.features.base import ImageNetworkExtractor
 from brainenc.features.images import Preprocessing
 from brainenc.features.layers import LAYOUTS, POOLINGS, LayerReader, as_tokens, check_choice, count_tokens, pool_tokens
-from brainenc.features.weights import check_source, first_line, load_weights, seeded_weights
+from brainenc.features.weights import (
+    check_folder,
+    check_source,
+    first_line,
+    has_own_weights,
+    load_weights,
+    seeded_weights,
+)
 
 if TYPE_CHECKING:
     import torch
-
-
-def has_own_weights(model: str) -> bool:
-    """True for names such as ``local-dir:/models/clip`` and ``hf-hub:org/name``, which bring weights along."""
-    return model.startswith(("local-dir:", "hf-hub:"))
 
 
 def load_clip(chosen: Mapping[str, Any], owner: str) -> torch.nn.Module:
@@ -79,11 +80,7 @@ def check_model(owner: str, chosen: Mapping[str, Any]) -> None:
     """Refuse an impossible choice of model and weights without building anything."""
     model = chosen["model"]
     check_source(owner, chosen["pretrained"], chosen["checkpoint"], chosen["random_weights"], has_own_weights(model))
-    if (
-        model.startswith("local-dir:")
-        and not (Path(model.removeprefix("local-dir:")) / "open_clip_config.json").exists()
-    ):
-        raise DataError(f"{owner}: {model!r} has no open_clip_config.json: point at a folder saved by open_clip.")
+    check_folder(owner, model, "open_clip_config.json")
 
 
 class OpenClipExtractor(ImageNetworkExtractor):

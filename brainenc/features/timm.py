@@ -13,7 +13,14 @@ from brainenc.core.types import DataError
 from brainenc.features.base import ImageNetworkExtractor
 from brainenc.features.images import Preprocessing
 from brainenc.features.layers import LAYOUTS, POOLINGS, LayerReader, as_tokens, check_choice, count_tokens, pool_tokens
-from brainenc.features.weights import check_source, first_line, load_weights, seeded_weights
+from brainenc.features.weights import (
+    check_folder,
+    check_source,
+    first_line,
+    has_own_weights,
+    load_weights,
+    seeded_weights,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +34,8 @@ class TimmExtractor(ImageNetworkExtractor):
     name : str
         The feature space as the study names it.
     model : str
-        A name of ``timm.list_models()``, with or without a tag, such as ``"vit_base_patch16_clip_224.openai"``.
+        A name of ``timm.list_models()``, with or without a tag, such as ``"vit_base_patch16_clip_224.openai"``,
+        ``"local-dir:FOLDER"`` or ``"hf-hub:ORG/NAME"``.
     layer : str
         ``"pooled"`` (the embedding before the classifier), ``"head"`` (the classifier's output), or the dotted name of
         any module, such as ``"blocks.6"`` or ``"layer3"``.
@@ -76,7 +84,8 @@ class TimmExtractor(ImageNetworkExtractor):
         self.owner = f"feature space {name!r}"
         check_choice(self.owner, "pooling", pooling, POOLINGS)
         check_choice(self.owner, "layout", layout, (None, *LAYOUTS))
-        check_source(self.owner, pretrained, checkpoint, random_weights)
+        check_source(self.owner, pretrained, checkpoint, random_weights, has_own_weights(model))
+        check_folder(self.owner, model, "config.json")
         if layer in ("pooled", "head") and pooling != "mean":
             raise DataError(
                 f"{self.owner}: layer {layer!r} has no tokens, so pooling {pooling!r} cannot be taken: drop 'pooling' "
@@ -102,7 +111,8 @@ class TimmExtractor(ImageNetworkExtractor):
 
         chosen = self.arguments
         kwargs = dict(chosen["model_kwargs"] or {})
-        if not timm.is_model(chosen["model"].split(".")[0]):
+        own = has_own_weights(chosen["model"])
+        if not own and not timm.is_model(chosen["model"].split(".")[0]):
             near = timm.list_models(f"*{chosen['model'].split('_')[0]}*")[:5]
             raise DataError(
                 f"{self.owner}: timm has no model {chosen['model']!r}: use a name of timm.list_models()"
@@ -110,7 +120,10 @@ class TimmExtractor(ImageNetworkExtractor):
             )
         try:
             with seeded_weights(chosen["random_weights"]):
-                network = timm.create_model(chosen["model"], pretrained=bool(chosen["pretrained"]), **kwargs)
+                trained = bool(chosen["pretrained"]) or (
+                    own and not chosen["checkpoint"] and chosen["random_weights"] is None
+                )
+                network = timm.create_model(chosen["model"], pretrained=trained, **kwargs)
         except Exception as error:  # timm, the hub and the constructors each raise their own kinds
             cure = (
                 "fetch them once where there is a network, or give 'checkpoint'"

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
+def has_own_weights(model: str) -> bool:
+    """True for names such as ``local-dir:/models/clip`` and ``hf-hub:org/name``, which bring weights along."""
+    return model.startswith(("local-dir:", "hf-hub:"))
+
+
+def check_folder(owner: str, model: str, file: str) -> None:
+    """Raise `DataError` if ``local-dir:FOLDER`` is not a folder with that file."""
+    if model.startswith("local-dir:") and not (Path(model.removeprefix("local-dir:")) / file).exists():
+        raise DataError(f"{owner}: {model!r} has no {file}: point at a folder saved by the library of this class.")
+
+
 def check_source(
     owner: str, pretrained: object, checkpoint: str | None, random_weights: int | None, itself: bool = False
 ) -> None:
