@@ -226,7 +226,7 @@ def _draw_leg(rng: np.random.Generator) -> Sketch:
     pen.rectangle(-0.21, 0.56, 0.08, 0.72, WHITE)
     pen.polygon([(-0.28, 0.66), (0.13, 0.64), (0.32, 0.78), (0.66, 0.84), (0.74, 1.0), (-0.28, 1.0)], shoe)
     pen.rectangle(-0.29, 0.95, 0.75, 1.04, shade(shoe, 0.55))
-    return pen.finish(f"a leg with a {name} shoe", "a leg", kind="leg", colour=name)
+    return pen.finish(f"a leg with {with_article(name)} shoe", "a leg", kind="leg", colour=name)
 
 
 def _draw_arm(rng: np.random.Generator) -> Sketch:
