@@ -80,7 +80,7 @@ def _texture(rng: np.random.Generator, colour: Colour) -> np.ndarray:
     noise /= noise.std()
     centre_x, centre_y = rng.uniform(0, GRID, 2)
     width = GRID * rng.uniform(0.2, 0.7)
-    strength = rng.uniform(12, 48)  # standard deviation of the noise at the centre of the envelope, grey levels
+    strength = rng.uniform(8, 36)  # standard deviation of the noise at the centre of the envelope, grey levels
     line = np.arange(GRID, dtype=np.float32)
     across = np.exp(-((line - centre_x) ** 2) / (2 * width**2))
     down = np.exp(-((line - centre_y) ** 2) / (2 * width**2))
