@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = {
     "__init__",
     "fingerprints",
+    "networks",
     "cli",
     "plan_features",
     "plan_fit",

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.cli import STEPS, STUDY_VERBS, main
+from brainenc.pocket import NETWORKS
+from pipelines.cli import STEPS, STUDY_VERBS, _parser, main
 from pipelines.study import load_study, resolve_study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,7 +72,14 @@ def check_command(words: list[str]) -> None:
             done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
     elif program == "brainenc":
-        assert rest and rest[0] in (*STUDY_VERBS, *STEPS, "keys"), words
+        others = ("keys", "models", "train-pocket")
+        assert rest and rest[0] in (*STUDY_VERBS, *STEPS, *others), words
+        if rest[0] in others:
+            try:
+                options = _parser(rest).parse_args(rest)
+            except SystemExit:
+                raise AssertionError(f"brainenc refuses {words}") from None
+            assert rest[0] != "train-pocket" or options.name in (*NETWORKS, "NAME"), words
         if rest[0] in STUDY_VERBS:
             study = next((word for word in rest[1:] if not word.startswith("-")), None)
             assert study is not None, f"no study in {words}"
@@ -90,7 +98,17 @@ def test_every_command_of_the_documentation_exists(line):
     check_command(shlex.split(line))
 
 
-@pytest.mark.parametrize("line", ["brainenc chek study.yaml", "make dmeo", "brainenc check", "brainenc view a.yaml b"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "brainenc chek study.yaml",
+        "make dmeo",
+        "brainenc check",
+        "brainenc view a.yaml b",
+        "brainenc train-pocket pocket-klip",
+        "brainenc models a.yaml b",
+    ],
+)
 def test_a_command_that_does_not_exist_would_be_found(line):
     with pytest.raises(AssertionError):
         check_command(shlex.split(line))
