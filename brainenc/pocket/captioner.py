@@ -72,7 +72,7 @@ class Captioner(nn.Module):
     @property
     def embedding_width(self) -> int:
         """Width of the embeddings that can be captioned."""
-        return int(self.prefix_network[0].in_features)
+        return len(self.image_mean)
 
     def as_image(self, embeddings: torch.Tensor, modality: str = "image") -> torch.Tensor:
         """Embeddings of either modality, of any length -> unit embeddings where those of images lie.
@@ -101,13 +101,13 @@ class Captioner(nn.Module):
 
     def prefix(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Unit embeddings (n_samples, embedding_width) -> word places (n_samples, n_prefix, width)."""
-        places = self.prefix_network(embeddings * self.embedding_width**0.5)
+        places: torch.Tensor = self.prefix_network(embeddings * self.embedding_width**0.5)
         return places.view(len(embeddings), self.n_prefix, -1)
 
     def forward(self, embeddings: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Scores of the next tokens, (n_samples, n_tokens - 1, n_words), for tokens (n_samples, n_tokens)."""
         words = self.language.transformer.wte(tokens[:, :-1])
-        scores = self.language(inputs_embeds=torch.cat([self.prefix(embeddings), words], 1)).logits
+        scores: torch.Tensor = self.language(inputs_embeds=torch.cat([self.prefix(embeddings), words], 1)).logits
         return scores[:, self.n_prefix :]
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainenc.pocket.scenes_cache import FIRST_SEED
-from brainenc.world.scene_captions import STYLES, captions
+from brainenc.world.scene_captions import STYLES, Wording, captions
 from brainenc.world.scenes import CATEGORIES, Thing, paint_scene, plan_scene
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def captioner_scores(
     """
     from brainenc.pocket.clip_model import embed_images, embed_texts
 
-    scores = {}
-    sets = {
+    scores: dict[str, float] = {}
+    sets: dict[str, list[tuple[int, tuple[str, ...]]]] = {
         "single": [(seed, (name,)) for name in CATEGORIES for seed in range(n_per_category)],
         "pair": [(i, PAIRS[i % len(PAIRS)]) for i in range(n_pairs)],
     }
@@ -112,7 +112,8 @@ def captioner_scores(
         plans = [plan_scene(FIRST_SEED["test"] + seed, shown) for seed, shown in wanted]
         scenes = [paint_scene(plan, 64) for plan in plans]
         given = {"image": embed_images(clip, np.stack([scene.image for scene in scenes]))}
-        for kind, wording in (("text", "train"), ("paraphrase", "test")):
+        wordings: dict[str, Wording] = {"text": "train", "paraphrase": "test"}
+        for kind, wording in wordings.items():
             said = [captions(plan, wording=wording)[STYLES.index("full")] for plan in plans]
             given[kind] = embed_texts(clip, captioner.tokenizer, said)
         for kind, embeddings in given.items():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from brainenc.core.layout import atomic_path
-from brainenc.pocket.net_scores import FIRST_TEST_SEED, held_out_scenes
+from brainenc.pocket.net_scores import FIRST_TEST_SEED, Judge, held_out_scenes
 from brainenc.world.scene_captions import Wording, captions
 from brainenc.world.scenes import CATEGORIES, plan_scene
 
@@ -108,7 +108,8 @@ def halved(images: np.ndarray) -> np.ndarray:
     """Averages of 2 x 2 pixels as rows, in 0..1: (n_images, size / 2 * size / 2 * 3) of float32."""
     array = np.asarray(images, np.float32) / 255
     n_images, size = len(array), array.shape[1] // 2
-    return array.reshape(n_images, size, 2, size, 2, 3).mean(axis=(2, 4)).reshape(n_images, -1)
+    means: np.ndarray = array.reshape(n_images, size, 2, size, 2, 3).mean(axis=(2, 4)).reshape(n_images, -1)
+    return means
 
 
 def nearest_distances(images: np.ndarray, others: Any, n_per_block: int = 4000, same: bool = False) -> np.ndarray:
@@ -134,7 +135,7 @@ def nearest_distances(images: np.ndarray, others: Any, n_per_block: int = 4000, 
             inside = (own >= 0) & (own < len(block))
             squares[np.flatnonzero(inside), own[inside]] = np.inf
         least = np.minimum(least, squares.min(1))
-    return np.sqrt(np.maximum(least, 0) / rows.shape[1])
+    return np.asarray(np.sqrt(np.maximum(least, 0) / rows.shape[1]))
 
 
 def novelty(images: np.ndarray, training: Any, n_reference: int = 2000) -> float:
@@ -171,7 +172,7 @@ def diffusion_scores(
     ----------
     generator : StableDiffusionPipeline
     judge : see the page's head
-        With a method ``read(images, head)`` legibility is scored too.
+        A `net_scores.Judge` also reads: then legibility is scored too.
     training : array or data set (n_scenes, size, size, 3) of uint8
         The scenes it was trained on.
     n_per_category : int
@@ -199,9 +200,10 @@ def diffusion_scores(
     scores["unprompted_clean"] = clean_share(unprompted, judge)
     scores["novel"] = min(novelty(np.concatenate(list(pictures.values())), training), novelty(unprompted, training))
     for name, category, attribute in (("word_read", "word", "word"), ("tool_kind", "tool", "kind")):
-        if f"{category}.{attribute}" in getattr(getattr(judge, "heads", None), "answers", ()):
+        head = f"{category}.{attribute}"
+        if isinstance(judge, Judge) and head in judge.heads.answers:
             scenes = held_out_scenes(n_per_category, [category], size=16)
             wanted = [scene.things[0].attributes[attribute] for scene in scenes]
-            scores[name] = read_share(judge.read(pictures[category], f"{category}.{attribute}"), wanted)
+            scores[name] = read_share(judge.read(pictures[category], head), wanted)
     scores["images_per_second"] = 1 / seconds_per_image(generator)
     return scores

@@ -31,7 +31,7 @@ def build_network(
     ensure_torchvision()
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(
+    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
         sample_size=size,
         in_channels=latent_channels,
         out_channels=latent_channels,
@@ -51,7 +51,7 @@ def build_scheduler() -> Any:
     ensure_torchvision()
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler(
+    return DDIMScheduler(  # type: ignore[no-untyped-call]
         num_train_timesteps=1000,
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -69,7 +69,7 @@ def assemble(network: Any, autoencoder: Any, text_encoder: Any, tokenizer: Any) 
     ensure_torchvision()
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(  # type: ignore[no-untyped-call]
         vae=autoencoder.eval(),
         text_encoder=text_encoder.eval(),
         tokenizer=tokenizer,
@@ -109,6 +109,7 @@ def load_generator(folder: Path | str) -> Any:
 
     if not (Path(folder) / "model_index.json").is_file():
         raise DataError(f"{folder} holds no pipeline, wanted model_index.json: point at a trained generator.")
-    pipeline = DiffusionPipeline.from_pretrained(str(folder), local_files_only=True).to(torch.float32)
+    loader: Any = DiffusionPipeline
+    pipeline = loader.from_pretrained(str(folder), local_files_only=True).to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

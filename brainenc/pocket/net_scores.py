@@ -145,8 +145,9 @@ def linear_probe(
 
 def probe_scores(network: Any, scenes: ScenesCache, test: ScenesCache, n_train: int = 8_000) -> dict[str, float]:
     """Content read from the pooled features of a network by `linear_probe`, on scenes with one thing: ``probe``."""
-    parts = []
-    for cache, most in ((scenes, n_train), (test, len(test))):
+
+    def read(cache: ScenesCache, most: int) -> tuple[np.ndarray, np.ndarray]:
         single = np.flatnonzero(cache.is_single)[:most]
-        parts.append((answers(network, cache.images[single]), cache.shown[single].argmax(1)))
-    return {"probe": linear_probe(*parts)}
+        return answers(network, cache.images[single]), cache.shown[single].argmax(1)
+
+    return {"probe": linear_probe(read(scenes, n_train), read(test, len(test)))}

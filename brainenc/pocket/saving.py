@@ -6,14 +6,19 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from brainenc.core.storage import read_json, write_json
+
 
 def save_half(network: Any, folder: Path) -> None:
     """Write ``network`` by its own ``save_pretrained`` in float16, readable by all; the network itself is untouched.
 
-    transformers and diffusers turn it back into float32 where ``dtype=torch.float32`` is asked for.
+    Its ``config.json`` names float32, so that transformers turns it back unasked; diffusers always does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(network).half().save_pretrained(folder)
+    config = read_json(folder / "config.json")
+    if "dtype" in config:
+        write_json(folder / "config.json", {**config, "dtype": "float32"})
     for path in folder.iterdir():
         path.chmod(0o644)  # safetensors files come out readable by their owner only
 

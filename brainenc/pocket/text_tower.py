@@ -62,7 +62,7 @@ def convert_text_tower(clip: torch.nn.Module, bos_token_id: int, eos_token_id: i
         eos_token_id=eos_token_id,
         pad_token_id=pad_token_id,
     )
-    model = CLIPTextModel(config).float().eval()
+    model: Any = CLIPTextModel(config)
     wanted = set(model.state_dict())
     prefix = "text_model." if any(name.startswith("text_model.") for name in wanted) else ""
     renamed = {prefix + name: value.detach().float().clone() for name, value in _renamed(tower, blocks).items()}
@@ -71,7 +71,7 @@ def convert_text_tower(clip: torch.nn.Module, bos_token_id: int, eos_token_id: i
         odd = sorted(missing | (set(renamed) - wanted))[0]
         raise DataError(f"The text tower does not fit CLIPTextModel at {odd!r}: use a tower without extra parts.")
     model.load_state_dict(renamed, strict=False)
-    return model.requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 def _projection_width(tower: Any) -> int:

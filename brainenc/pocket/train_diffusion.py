@@ -128,7 +128,7 @@ def velocity_loss(
     wanted = scheduler.get_velocity(latents, noise, times)
     came = network(scheduler.add_noise(latents, noise, times), times, states).sample
     errors = (came.float() - wanted).square().mean((1, 2, 3))
-    return (loss_weights(scheduler, times, gamma) * errors).mean()
+    return torch.as_tensor((loss_weights(scheduler, times, gamma) * errors).mean())
 
 
 def token_states(text_encoder: Any, tokenizer: Any, captions: Sequence[str]) -> Tensor:
@@ -174,8 +174,8 @@ def step_loss(
         times = even_times(len(rows), scheduler.config.num_train_timesteps, generator)
         noise = torch.randn(given.shape, generator=generator)
         states = token_states(text_encoder, tokenizer, texts)
-        moved = (part.to(device) for part in (given, states, times, noise))
-        return velocity_loss(network, scheduler, *moved, gamma=recipe.gamma), {}
+        given, states, times, noise = (part.to(device) for part in (given, states, times, noise))
+        return velocity_loss(network, scheduler, given, states, times, noise, recipe.gamma), {}
 
     return loss
 

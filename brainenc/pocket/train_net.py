@@ -115,7 +115,7 @@ def step_loss(
     def loss(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = draw_rows(cumulated, recipe.batch_size, numpy_generator(generator))
         given = altered(as_input(scenes.images[rows]), generator, recipe.altered)
-        outputs = network(given.to(device)).float()
+        outputs = network(given.to(device, memory_format=torch.channels_last)).float()
         return supervised_loss(outputs, labels.of(rows), heads, recipe.position_weight), {}
 
     return loss
@@ -151,7 +151,7 @@ def make(
     heads = find_heads(scenes.things, recipe.least_examples)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build(heads.n_outputs, recipe.shape).to(device)
+        network = build(heads.n_outputs, recipe.shape).to(device, memory_format=torch.channels_last)
     log = train(
         {"net": network},
         step_loss(network, scenes, label(scenes.things, heads), heads, recipe),

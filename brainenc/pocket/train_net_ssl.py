@@ -123,7 +123,9 @@ def step_loss(
     def loss(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = np.sort(numpy_generator(generator).integers(0, len(images), recipe.batch_size))
         given = as_input(images[rows])
-        both = torch.cat([view(given, generator, recipe), view(given, generator, recipe)]).to(device)
+        both = torch.cat([view(given, generator, recipe), view(given, generator, recipe)]).to(
+            device, memory_format=torch.channels_last
+        )
         first, second = expander(network(both)).float().chunk(2)
         return vicreg_loss(first, second)
 
@@ -142,7 +144,8 @@ def make_ssl(
     scenes, held_out = open_scenes(cache, "train", recipe.n_scenes), open_scenes(cache, "validation", 1_000)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network, expander = (module.to(device) for module in build_pair(recipe))
+        network, expander = build_pair(recipe)
+        network, expander = network.to(device, memory_format=torch.channels_last), expander.to(device)
         twin = build(0, recipe.shape).eval()
     log = train(
         {"net": network, "expander": expander},

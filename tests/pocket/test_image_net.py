@@ -90,14 +90,14 @@ def test_every_output_is_taught(scenes, heads):
 
 
 def test_the_folder_loads_through_timm_and_through_the_feature_class(tmp_path, heads):
-    import timm
-
     from brainenc.features import build as build_feature
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build(heads.n_outputs, SHAPE).eval()
     save_network(network, tmp_path, SHAPE, heads)
+    import timm  # after ours, which makes a torchvision of another torch harmless
+
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     given = as_input(np.stack([render_scene(500_000 + i).image for i in range(3)]))
     with torch.no_grad():
