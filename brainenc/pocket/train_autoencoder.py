@@ -44,7 +44,7 @@ class AutoencoderRecipe:
     kl_weight: float = 5e-4
     course: Recipe = field(
         default_factory=lambda: Recipe(
-            steps=12_000,
+            steps=10_000,
             learning_rate=2e-3,
             warmup=50,
             weight_decay=1e-4,
