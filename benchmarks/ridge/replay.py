@@ -30,9 +30,13 @@ class Recorder(TorchDispatchMode):
 
 def record(work: Callable[[], Any]) -> list[tuple[str, tuple[tuple[Any, ...], ...]]]:
     """Return the products and eigendecompositions that ``work()`` does."""
-    recorder = Recorder()
-    with recorder:
-        work()
+    recorder, n_threads = Recorder(), torch.get_num_threads()
+    torch.set_num_threads(1)  # so that nothing is computed beside this thread, which alone is recorded
+    try:
+        with recorder:
+            work()
+    finally:
+        torch.set_num_threads(n_threads)
     return recorder.calls
 
 

@@ -9,11 +9,12 @@ not all the others (a gap between them, say), their products are made from these
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from brainenc.encoders.compute import Compute
+from brainenc.encoders.compute import Compute, two_at_a_time
 from brainenc.encoders.design import Design
 from brainenc.encoders.exact_plan import FoldPlan, eigen, tabulate
 
@@ -77,7 +78,9 @@ class OnFeatures:
 
     def plans(self, gammas: list[np.ndarray]) -> list[list[FoldPlan]]:
         """Return the tables of candidates (n_bands,), each a list over folds."""
-        return [[self._plan(gamma, f) for f in range(len(self.folds))] for gamma in gammas]
+        jobs = [(gamma, f) for gamma in gammas for f in range(len(self.folds))]
+        made = two_at_a_time(self.compute, lambda job: self._plan(*job), jobs, int(self.sizes.sum()))
+        return [made[start : start + len(self.folds)] for start in range(0, len(made), len(self.folds))]
 
     def _plan(self, gamma: np.ndarray, f: int) -> FoldPlan:
         compute, fold = self.compute, self.folds[f]
@@ -140,7 +143,8 @@ class OnKernels:
         made = []
         for gamma in gammas:
             kernel = self.compute.put(self.design.kernel(gamma), "float64")
-            made.append([self._plan(kernel, f) for f in range(len(self.folds))])
+            folds = range(len(self.folds))
+            made.append(two_at_a_time(self.compute, partial(self._plan, kernel), folds, len(kernel)))
         return made
 
     def _plan(self, kernel: Any, f: int) -> FoldPlan:

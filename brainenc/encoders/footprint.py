@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from brainenc.encoders.compute import SMALL
 from brainenc.encoders.flops import EIGH, is_primal
 from brainenc.encoders.solvers import PLAN_BYTES
 from brainenc.encoders.targets import BLOCK_VALUES, LEAST_COLUMNS
@@ -88,10 +89,10 @@ def footprint(
     designing = SINGLE * n * p + DOUBLE * n * max(band_sizes) * 2.5
     if primal:
         at_once = DOUBLE * (2 * p * p + 4 * k * k) + SINGLE * (n_v * p + k * k)
-        learning = DOUBLE * (n_v * p + p * p * (n_folds + 1)) + at_once
+        learning = DOUBLE * (n_v * p + p * p * (n_folds + 1)) + at_once * (2 if p <= SMALL else 1)
     else:
         at_once = DOUBLE * (2 * n * n_t + 5 * n_t * n_t + n_v * n_t) + SINGLE * 2 * n_t * n_t
-        learning = DOUBLE * (n * p + n * n * 2) + at_once
+        learning = DOUBLE * (n * p + n * n * 2) + at_once * (2 if n <= SMALL else 1)
     refitting = DOUBLE * 3 * size * size if n_gammas == 1 else 0
     planning = max(designing, samples + max(group + learning, group + refit + refitting))
 
