@@ -80,27 +80,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", choices=list(SHAPES), default="full")
     parser.add_argument("--only", help="name of a single shape")
+    parser.add_argument("--until", help="a step to stop after, such as fit_encoder; by default all steps are run")
     parser.add_argument("--scratch", type=Path, help="folder for generated data; by default a temporary one")
     chosen = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for shape in SHAPES[chosen.shapes]:
         if chosen.only in (None, shape.name):
             with tempfile.TemporaryDirectory(dir=chosen.scratch) as folder:
-                rows += measure(shape, Path(folder))
+                rows += measure(shape, Path(folder), chosen.until)
             print(report(rows), flush=True)
     if chosen.shapes == "full" and chosen.only is None:
         (HERE / "results.md").write_text(report(rows), encoding="utf-8")
 
 
-def measure(shape: Shape, folder: Path) -> list[dict[str, Any]]:
-    """Plan and run one shape; one row per step, and what became of the limits."""
+def measure(shape: Shape, folder: Path, until: str | None) -> list[dict[str, Any]]:
+    """Plan and run one shape; one row per step that was run, and what became of the limits."""
     study_file = generate(shape, folder)
     call("plan", study_file)
-    call("run", study_file, "--cores", "1")
+    call("run", study_file, "--cores", "1", *(["--until", until] if until else []))
     study = load_study(study_file)
     plan = json.loads((study.folder / "plan.json").read_text())
     rows = []
     for job in plan["jobs"]:
+        if not (study.folder / "benchmarks" / f"{job['name']}.tsv").exists():
+            continue  # after the last step asked for
         log = (study.folder / "logs" / f"{job['name']}.log").read_text()
         peak = float(log.rpartition("peak memory ")[2].split()[0]) * 2**20
         table = pd.read_csv(study.folder / "benchmarks" / f"{job['name']}.tsv", sep="\t")
