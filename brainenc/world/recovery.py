@@ -113,7 +113,7 @@ def partition_checks(
             yield Check("partition: unique energy / ceiling", name, low, *design.widened(-np.inf, 0.05, 0))
         else:
             # Places are partly told by their contrast energy, so a method that finds them unique is wrong. The interval
-            # measured on other scenes was .12 to .40; the demo's subjects give .25 to .40 (recovery.tsv), one just above.
+            # measured on other scenes was .12 to .40; the demo's subjects give .25 to .40 (recovery.tsv).
             yield Check("partition: unique scene / ceiling", name, high, *design.widened(0.12, 0.45, 0.35))
             joint = r2[members].mean() / best
             yield Check("partition: joint r2 / ceiling", name, joint, *design.widened(0.75, np.inf, 0.95))
