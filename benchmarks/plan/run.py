@@ -1,7 +1,8 @@
-"""Planned against measured: peak memory of every step on eight shapes, and whether a planned job survives its limit.
+"""Planned against measured: peak memory of every step on ten shapes, and whether a planned job survives its limit.
 
-    python benchmarks/plan/run.py                 # the eight shapes, into benchmarks/plan/results.md
-    python benchmarks/plan/run.py --shapes small  # three small ones, printed
+    python benchmarks/plan/run.py                 # all shapes, into benchmarks/plan/results.md
+    python benchmarks/plan/run.py --shapes small  # small ones, printed
+    python benchmarks/plan/run.py --only dual     # one shape anew, the others kept
 
 Each shape is a folder of its own: HDF5 responses and stored features are generated, `brainenc plan` predicts, `brainenc
 run --cores 1` runs, every step in a fresh process that tells its own peak (``VmHWM``). Then each fit runs again under
@@ -12,6 +13,7 @@ planned RAM plus 20 %.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import platform
@@ -83,13 +85,25 @@ def main() -> None:
     parser.add_argument("--until", help="a step to stop after, such as fit_encoder; by default all steps are run")
     parser.add_argument("--scratch", type=Path, help="folder for generated data; by default a temporary one")
     chosen = parser.parse_args()
-    rows: list[dict[str, Any]] = []
     for shape in SHAPES[chosen.shapes]:
         if chosen.only in (None, shape.name):
             with tempfile.TemporaryDirectory(dir=chosen.scratch) as folder:
-                rows += measure(shape, Path(folder), chosen.until)
+                rows = measure(shape, Path(folder), chosen.until)
             print(report(rows), flush=True)
-    if chosen.shapes == "full" and chosen.only is None:
+            if chosen.shapes == "full":
+                keep(rows)
+
+
+def keep(rows: list[dict[str, Any]]) -> None:
+    """Put the rows of one shape in the place of its earlier ones, and write the tables anew."""
+    kept = HERE / "results.json"
+    with open(HERE / "run.py", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # shapes may be measured side by side
+        others = json.loads(kept.read_text()) if kept.exists() else []
+        rows = [row for row in others if row["shape"] != rows[0]["shape"]] + rows
+        order = [shape.name for shape in SHAPES["full"]]
+        rows.sort(key=lambda row: order.index(row["shape"]))
+        kept.write_text(json.dumps(rows, indent=1) + "\n")
         (HERE / "results.md").write_text(report(rows), encoding="utf-8")
 
 
