@@ -107,7 +107,7 @@ def keep(rows: list[dict[str, Any]]) -> None:
         (HERE / "results.md").write_text(report(rows), encoding="utf-8")
 
 
-def measure(shape: Shape, folder: Path, until: str | None) -> list[dict[str, Any]]:
+def measure(shape: Shape, folder: Path, until: str | None = None) -> list[dict[str, Any]]:
     """Plan and run one shape; one row per step that was run, and what became of the limits."""
     study_file = generate(shape, folder)
     call("plan", study_file)

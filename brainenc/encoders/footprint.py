@@ -88,13 +88,14 @@ def footprint(
 
     designing = SINGLE * n * p + DOUBLE * n * max(band_sizes) * 2.5
     if primal:
-        at_once = DOUBLE * (2 * p * p + 4 * k * k) + SINGLE * (n_v * p + k * k)
-        learning = DOUBLE * (n_v * p + p * p * (n_folds + 1)) + at_once * (2 if p <= SMALL else 1)
+        at_once = DOUBLE * (p * p + 3 * k * k) + SINGLE * (n_v * p + k * k)
+        learning = DOUBLE * p * p * n_folds + at_once * (2 if p <= SMALL else 1)
     else:
         at_once = DOUBLE * (2 * n * n_t + 5 * n_t * n_t + n_v * n_t) + SINGLE * 2 * n_t * n_t
         learning = DOUBLE * (n * p + n * n * 2) + at_once * (2 if n <= SMALL else 1)
     refitting = DOUBLE * 3 * size * size if n_gammas == 1 else 0
-    planning = max(designing, samples + max(group + learning, group + refit + refitting))
+    # While the last fold is factorised its own tables are still to be made.
+    planning = max(designing, samples + max(group - tables / n_folds + learning, group + refit + refitting))
 
     blocks = SINGLE * n * c * 5  # as read (two), in order (two, taking turns), squared
     products = SINGLE * (p + 1) * c * (n_folds + 2) if primal else 0
