@@ -218,9 +218,10 @@ def _resources(folder: Path) -> dict[str, Any]:
     measured["planned"] /= 2**20
     grouped = measured.groupby("step").agg(
         jobs=("seconds", "size"),
+        # A step of which one job could not be planned is not planned: its measured peak may be that job's.
         planned_seconds=("planned_seconds", lambda seconds: seconds.sum(skipna=False)),
         seconds=("seconds", "sum"),
-        planned=("planned", "max"),
+        planned=("planned", lambda peaks: peaks.max(skipna=False)),
         memory=("memory", "max"),
     )
     grouped["ratio"] = grouped["planned"] / grouped["memory"]

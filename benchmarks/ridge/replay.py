@@ -44,30 +44,29 @@ def replay(calls: list[tuple[str, tuple[tuple[Any, ...], ...]]]) -> float:
     """Do the calls again, operands and results made beforehand; return the seconds they take."""
     kept: dict[Any, torch.Tensor] = {}
 
-    def operand(key: Any) -> torch.Tensor:
+    def operand(role: str, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        key = (role, shape, stride, dtype)
         if key not in kept:
-            (shape, stride, dtype) = key[1]
-            kept[key] = torch.empty_strided(shape, stride, dtype=dtype).normal_()
+            made = torch.empty_strided(shape, stride, dtype=dtype).normal_()
+            kept[key] = made @ made.T if role == "symmetric" else made
         return kept[key]
 
-    prepared = []
+    prepared: list[tuple[str, list[torch.Tensor]]] = []
     for name, operands in calls:
         if name == "_linalg_eigh":
-            square = operand(("eigh", operands[0]))
-            kept["eigh", operands[0]] = square = square @ square.T if not torch.equal(square, square.T) else square
-            prepared.append((name, [square], None))
+            prepared.append((name, [operand("symmetric", *operands[0])]))
             continue
-        a, b = (operand((side, key)) for side, key in zip("ab", operands[-2:], strict=True))
-        out = operand(("out", ((a.shape[0], b.shape[1]), (b.shape[1], 1), a.dtype)))
-        prepared.append((name, [a, b], out))
+        a, b = (operand(role, *described) for role, described in zip(("left", "right"), operands[-2:], strict=True))
+        n_columns = b.shape[1]
+        prepared.append((name, [a, b, operand("result", (len(a), n_columns), (n_columns, 1), a.dtype)]))
     seconds = 0.0
-    for name, operands, out in prepared:
+    for name, tensors in prepared:
         start = time.perf_counter()
         if name == "_linalg_eigh":
-            torch.linalg.eigh(operands[0])
+            torch.linalg.eigh(tensors[0])
         elif name == "mm":
-            torch.mm(*operands, out=out)
+            torch.mm(tensors[0], tensors[1], out=tensors[2])
         else:
-            out.addmm_(*operands, beta=0.0)
+            tensors[2].addmm_(tensors[0], tensors[1], beta=0.0)
         seconds += time.perf_counter() - start
     return seconds

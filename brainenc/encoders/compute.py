@@ -97,21 +97,22 @@ def places(device: str) -> list[Compute]:
 
 
 def two_at_a_time(compute: Compute, work: Callable[[Any], Any], jobs: Sequence[Any], size: int) -> list[Any]:
-    """Return ``[work(job) for job in jobs]``, two jobs at a time where a factorisation of that size gains by it.
+    """Return ``[work(job) for job in jobs]``; on a CPU, jobs around a factorisation up to `SMALL` run in pairs.
 
-    A small eigendecomposition gains little from a second thread; two of them with half the threads each gain more.
+    Each of a pair gets half of the threads.
     """
-    import torch
+    if compute.device == "cpu" and len(jobs) > 1 and size <= SMALL:
+        import torch
 
-    n_threads = torch.get_num_threads()
-    if compute.device != "cpu" or n_threads < 2 or len(jobs) < 2 or size > SMALL:
-        return [work(job) for job in jobs]
-    torch.set_num_threads(n_threads // 2)
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(work, jobs))
-    finally:
-        torch.set_num_threads(n_threads)
+        n_threads = torch.get_num_threads()
+        if n_threads > 1:
+            torch.set_num_threads(n_threads // 2)
+            try:
+                with ThreadPoolExecutor(2) as pool:
+                    return list(pool.map(work, jobs))
+            finally:
+                torch.set_num_threads(n_threads)
+    return [work(job) for job in jobs]
 
 
 def give_back_memory() -> None:

@@ -52,7 +52,7 @@ class Coefficients:
     design : standardised training features.
     gamma : (n_bands,) band weights.
     compute : where.
-    shared : the same features, there; made here if there is none.
+    shared : the same features, there; with their Gram matrix if the candidate is solved on features.
 
     Attributes
     ----------
@@ -60,12 +60,10 @@ class Coefficients:
     primal : whether `solve` wants ``X' y``.
     """
 
-    def __init__(self, design: Design, gamma: np.ndarray, compute: Compute, shared: Shared | None = None) -> None:
+    def __init__(self, design: Design, gamma: np.ndarray, compute: Compute, shared: Shared) -> None:
         self.compute = compute
         self.active = design.features(gamma)
         self.primal = design.is_primal(gamma)
-        if shared is None or (self.primal and shared.gram is None):
-            shared = Shared.make(design, compute, self.primal)
         self._X = shared.X
         weights = np.repeat(np.sqrt(gamma), design.band_sizes)
         self._to_raw = (weights / np.concatenate(design.scales))[self.active][:, None]

@@ -107,7 +107,7 @@ def search(problem: Problem, candidates: Candidates, targets: Targets, coef: Any
     n_bands = len(problem.design.bands)
     tally = Tally(problem.grid, targets.n_targets, n_bands)
     gammas = candidates(n_bands, None, tally.gammas)
-    single = _Refit(problem, gammas, coef) if len(gammas) == 1 else None
+    single: _Refit | None = None  # refits beside the search, where there is one candidate to begin with
     width = problem.width(targets)
     with full_precision():
         while len(gammas):
@@ -115,14 +115,18 @@ def search(problem: Problem, candidates: Candidates, targets: Targets, coef: Any
                 first = tally.candidates(group)
                 solvers = [problem.solver_for(group, place) for place in problem.places]
                 shared = [solver.features() for solver in solvers]
-                if single is not None and first == 0:
-                    single.prepare(shared)
+                if first == 0 and len(gammas) == 1:
+                    single = _Refit(problem, gammas, coef, shared)
+                    single.prepare()
                 give_back_memory()
 
-                def work(place: int, columns: slice, y: Any, solvers: Any = solvers, first: int = first) -> None:
+                def work(
+                    place: int, columns: slice, y: Any, solvers: Any = solvers, first: int = first,
+                    beside: _Refit | None = single if first == 0 else None,
+                ) -> None:  # fmt: skip
                     tally.add(columns, solvers[place].curves(y), first)
-                    if single is not None and first == 0:
-                        single.solve(place, columns, y, tally.best[()], targets, solvers[place].products())
+                    if beside is not None:
+                        beside.solve(place, columns, y, tally.best[()], targets, solvers[place].products())
 
                 visit(targets, width, problem.places, work, what="penalties")
             outcome, shares = _outcome(problem, tally)
@@ -165,17 +169,13 @@ def _outcome(problem: Problem, tally: Tally) -> tuple[tuple[str, ...], dict[str,
 class _Refit:
     """Coefficients of blocks of targets; the factorisation of a candidate is made when its first target comes."""
 
-    def __init__(
-        self, problem: Problem, gammas: np.ndarray, coef: Any, shared: Sequence[Shared | None] | None = None
-    ) -> None:
-        self.problem, self.gammas, self.coef = problem, gammas, coef
-        self._shared = list(shared or [None] * len(problem.places))
+    def __init__(self, problem: Problem, gammas: np.ndarray, coef: Any, shared: Sequence[Shared | None]) -> None:
+        self.problem, self.gammas, self.coef, self._shared = problem, gammas, coef, list(shared)
         self._solvers: dict[tuple[int, int], Coefficients] = {}
         self._lock = Lock()
 
-    def prepare(self, shared: Sequence[Shared | None]) -> None:
+    def prepare(self) -> None:
         """Make the factorisation of the only candidate on every place."""
-        self._shared = list(shared)
         for place in range(len(self.problem.places)):
             self._solver(place, 0)
 
@@ -185,15 +185,15 @@ class _Refit:
         block = None
         for index in winners:
             solver = self._solver(place, int(index))
+            if solver.primal and products is None:
+                products = self._features(place).X.T @ y  # of all bands: winners share them
             if len(winners) == 1 and solver.active.all():
                 block = solver.solve(y, alpha, scale, products)
                 break
             block = np.zeros((len(solver.active), len(alpha)), np.float32) if block is None else block
             chosen = np.flatnonzero((gamma == index) & np.isfinite(alpha))
-            if solver.primal and products is None:
-                products = self._features(place).X.T @ y
-            part, known = y[:, chosen], None if products is None else products[:, chosen]
-            block[np.ix_(solver.active, chosen)] = solver.solve(part, alpha[chosen], scale[chosen], known)
+            known = None if products is None else products[:, chosen]
+            block[np.ix_(solver.active, chosen)] = solver.solve(y[:, chosen], alpha[chosen], scale[chosen], known)
         with self._lock:
             self.coef[:, columns] = np.zeros((self.coef.shape[0], len(alpha)), np.float32) if block is None else block
 
