@@ -29,7 +29,7 @@ from torch import Tensor
 
 from brainenc.core.tensors import load_arrays, save_arrays
 from brainenc.core.types import DataError
-from brainenc.nn.training import Recipe, train
+from brainenc.nn.training import Recipe, TrainingLog, train
 from brainenc.pocket.cards import Made
 from brainenc.pocket.clip_model import load_clip
 from brainenc.pocket.diffusion_scores import FLOORS, diffusion_scores
@@ -191,6 +191,54 @@ def shortened(recipe: DiffusionRecipe, steps: int | None) -> DiffusionRecipe:
     )
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a trained generator is put together from: the UNet, the networks that stay as they are, and what to say."""
+
+    network: Any
+    autoencoder: Any
+    text_encoder: Any
+    tokenizer: Any
+    scenes: ScenesCache
+    log: TrainingLog
+    facts: dict[str, Any]
+
+
+def fit_parts(clip_folder: Path, out: Path, cache: Path, recipe: DiffusionRecipe, resume: bool, device: str) -> Parts:
+    """Train the autoencoder and then the UNet, for the text encoder of a pocket CLIP; see `make`."""
+    seed, work = 0, out / "training-pocket-diffusion"
+    clip, tokenizer = load_clip(clip_folder)
+    text_encoder = convert_text_tower(clip, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    scenes = open_scenes(cache, "train", recipe.n_scenes)
+    held_out = open_scenes(cache, "validation", 500)
+    autoencoder, first_log = fit_autoencoder(
+        scenes, held_out, work / "autoencoder", recipe.autoencoder, seed, resume, device
+    )
+    latents = latents_of(autoencoder.to(device), scenes, cache)
+    checked = Latents(
+        *(np.concatenate(parts) for parts in zip(*encode_latents(autoencoder, held_out.images), strict=True))
+    )
+    _, channels, size, _ = latents.mean.shape
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_network(recipe.channels, recipe.n_heads, channels, text_encoder.config.hidden_size, size)
+    network = network.to(device)
+    frozen: dict[str, Any] = {"autoencoder": checksum(autoencoder), "text_encoder": checksum(text_encoder)}
+    watched = step_loss(network, checked, held_out, text_encoder.to(device), tokenizer, replace(recipe, batch_size=250))
+    log = train(
+        {"unet": network},
+        step_loss(network, latents, scenes, text_encoder, tokenizer, recipe),
+        recipe.course,
+        work / "unet",
+        seed,
+        validate=lambda: {"loss": float(watched(0, torch.Generator().manual_seed(0))[0])},
+        resume=resume,
+        facts={**facts_of(recipe, "n_scored"), **frozen},
+    )
+    frozen["autoencoder_minutes"] = round(first_log.seconds / 60, 1)
+    return Parts(network.cpu(), autoencoder.cpu(), text_encoder.cpu(), tokenizer, scenes, log, frozen)
+
+
 def make(
     name: str,
     out: Path,
@@ -212,44 +260,13 @@ def make(
     """
     if name != "pocket-diffusion":
         raise DataError(f"{name!r} is no generator, wanted 'pocket-diffusion': use the page that trains it.")
-    recipe, seed, work = shortened(recipe or DiffusionRecipe(), steps), 0, out / f"training-{name}"
-    clip, tokenizer = load_clip(find_network("pocket-clip", out))
+    recipe, seed = shortened(recipe or DiffusionRecipe(), steps), 0
     judge = Judge.load(find_network("pocket-net", out))  # before hours of training, not after
-    text_encoder = convert_text_tower(clip, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    scenes = open_scenes(cache, "train", recipe.n_scenes)
-    held_out = open_scenes(cache, "validation", 500)
-    autoencoder, first_log = fit_autoencoder(
-        scenes, held_out, work / "autoencoder", recipe.autoencoder, seed, resume, device
-    )
-    latents = latents_of(autoencoder.to(device), scenes, cache)
-    checked = Latents(
-        *(np.concatenate(parts) for parts in zip(*encode_latents(autoencoder, held_out.images), strict=True))
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = build_network(
-            recipe.channels,
-            recipe.n_heads,
-            latents.mean.shape[1],
-            text_encoder.config.hidden_size,
-            latents.mean.shape[2],
-        ).to(device)
-    frozen = {"autoencoder": checksum(autoencoder), "text_encoder": checksum(text_encoder)}
-    watched = step_loss(network, checked, held_out, text_encoder.to(device), tokenizer, replace(recipe, batch_size=250))
-    log = train(
-        {"unet": network},
-        step_loss(network, latents, scenes, text_encoder, tokenizer, recipe),
-        recipe.course,
-        work / "unet",
-        seed,
-        validate=lambda: {"loss": float(watched(0, torch.Generator().manual_seed(0))[0])},
-        resume=resume,
-        facts={**facts_of(recipe, "n_scored"), **frozen},
-    )
-    save_generator(assemble(network.cpu(), autoencoder.cpu(), text_encoder.cpu(), tokenizer), out / name)
+    parts = fit_parts(find_network("pocket-clip", out), out, cache, recipe, resume, device)
+    save_generator(assemble(parts.network, parts.autoencoder, parts.text_encoder, parts.tokenizer), out / name)
     shipped, sheets = load_generator(out / name), out / f"sheets-{name}"
     scores = {"autoencoder_db": float(decibels(shipped.vae, open_scenes(cache, "test", 1_000).images).mean())}
-    scores |= diffusion_scores(shipped, judge, scenes.images, recipe.n_scored, seed, sheets)
-    data = {"scenes": recipe.n_scenes, "first_seed": int(scenes.seeds[0]), "renderer": renderer_checksum(), **frozen}
-    data["autoencoder_minutes"] = round(first_log.seconds / 60, 1)
-    return Made(out / name, data, asdict(recipe), seed, log, scores, FLOORS)
+    scores |= diffusion_scores(shipped, judge, parts.scenes.images, recipe.n_scored, seed, sheets)
+    first_seed = int(parts.scenes.seeds[0])
+    data = {"scenes": recipe.n_scenes, "first_seed": first_seed, "renderer": renderer_checksum(), **parts.facts}
+    return Made(out / name, data, asdict(recipe), seed, parts.log, scores, FLOORS)
