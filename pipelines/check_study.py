@@ -19,7 +19,7 @@ from pipelines.networks import feature_arguments
 from pipelines.samples import make_split, refuse_mixing
 from pipelines.study import OWN_ENCODER_KEYS, Study, class_and_arguments, resolve_study
 
-DRAWS_ITS_STIMULI = ("planted",)
+DRAWS_ITS_STIMULI = ("planted", "planted_movies")
 IMAGE_FEATURES = ("timm", "open_clip", "gabor")
 N_OPENED = 200
 

@@ -32,6 +32,7 @@ N_MAPS = {"clean_responses": 35, "estimate_ceiling": 35, "score_encoder": 90, "p
 LIBRARIES = 9 * 2**20
 """What h5py and BLAS take once they work."""
 
+DRAWN = ("planted", "planted_movies")  # data sets that render their pictures
 PICTURE_BYTES = 13 * 64 * 64
 """A rendered picture with its contrast energy."""
 
@@ -70,11 +71,12 @@ def study_jobs(study: Study, shapes: Shapes) -> Iterator[Job]:
     rows = shapes.n_stimuli * TABLE_BYTES
     threads = config["resources"]["threads"]
     planted = config["dataset"]["class"] == "planted"
-    seconds = None if planted else 0.0  # rendering pictures is not predicted
+    drawn = config["dataset"]["class"] in DRAWN
+    seconds = None if drawn else 0.0  # rendering pictures is not predicted
     looked_at = min(2**24, max(4 * size.n_rows * size.n_targets for size in shapes.subjects.values()))
     checked = Demand("table", ram=2 * rows + 3 * looked_at, read=len(study.subjects) * 2**26)
     yield Job("check_study", "check_study", "", checked)
-    picture_bytes = PICTURE_BYTES * shapes.n_stimuli if planted else 0
+    picture_bytes = PICTURE_BYTES * shapes.n_stimuli if drawn else 0
     stimuli = Demand("table", ram=3 * rows + picture_bytes, written=rows // 3, seconds=seconds)
     yield Job("prepare_stimuli", "prepare_stimuli", "", stimuli)
     for name, entry in config["features"].items():

@@ -154,10 +154,15 @@ def make_split(
 
 
 def _grouped_by_run(split: Split, ids: np.ndarray, run: np.ndarray | None) -> Split:
-    """Runs as inner groups, where every stimulus keeps to one run: neighbours in time share noise."""
-    if run is None or pd.Series(run).groupby(np.asarray(ids, str)).nunique().max() > 1:
+    """Runs as inner groups, where every stimulus that teaches keeps to one run: neighbours in time share noise.
+
+    A test film that was seen in several runs changes nothing for the others; its samples stay grouped by stimulus.
+    """
+    teaches = split.test_fold == splits.TRAIN if split.n_folds == 1 else np.ones(len(ids), bool)
+    if run is None or pd.Series(run[teaches]).groupby(np.asarray(ids, str)[teaches]).nunique().max() > 1:
         return split
-    grouped = replace(split, group=pd.factorize(np.asarray(run))[0].astype(np.int64))
+    code = pd.factorize(np.asarray(run))[0].astype(np.int64)
+    grouped = replace(split, group=np.where(teaches, code, code.max() + 1 + split.group))
     enough = all(len(np.unique(grouped.group[train])) > 1 for train, _ in grouped.folds())
     return grouped if enough else split
 

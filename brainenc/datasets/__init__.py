@@ -14,6 +14,7 @@ from brainenc.core.types import DataError
 
 REGISTRY: dict[str, str] = {
     "planted": "brainenc.datasets.planted:PlantedDataset",
+    "planted_movies": "brainenc.datasets.planted_movies:PlantedMoviesDataset",
     "folder": "brainenc.datasets.folder:FolderDataset",
     "bids_bold": "brainenc.datasets.bids_bold:BidsBoldDataset",
 }
