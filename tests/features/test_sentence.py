@@ -84,6 +84,23 @@ def test_hidden_states_and_poolings(minilm):
         build("sentence", "s", layer=9).extract(texts(TEXTS))
 
 
+def test_pooling_is_that_of_the_folder_unless_told(minilm, tmp_path):
+    assert minilm.pooling == "mean"
+    folder = tmp_path / "model"
+    shutil.copytree(packaged_minilm(), folder)
+    path = folder / "1_Pooling" / "config.json"
+    path.write_text(json.dumps({"pooling_mode_lasttoken": True}))
+    stated = build("sentence", "s", model=str(folder))
+    assert stated.pooling == "last"
+    asked = build("sentence", "s", model=str(folder), pooling="last")
+    np.testing.assert_array_equal(rows(stated, TEXTS), rows(asked, TEXTS))
+    assert np.abs(rows(stated, TEXTS) - rows(minilm, TEXTS)).max() > 0.01, "the two poolings must differ"
+    assert build("sentence", "s", model=str(folder), layer=-1).pooling == "mean", "hidden states have no stated one"
+    path.write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    with pytest.raises(DataError, match="a pooling that is none of mean, cls, last"):
+        build("sentence", "s", model=str(folder))
+
+
 def test_long_texts_are_cut_with_a_warning():
     extractor = build("sentence", "s", max_length=8)
     with pytest.warns(UserWarning, match="2 texts are longer than 8 tokens"):

@@ -12,6 +12,10 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from brainenc import datasets, encoders, features
+from brainenc.core.types import DataError
+from brainenc.features import layers
+from brainenc.features.open_clip_text import TEXT_POOLINGS
+from brainenc.features.sentence import SENTENCE_POOLINGS
 from brainenc.stats import splits
 from pipelines.study import OWN_ENCODER_KEYS, OWN_FEATURE_KEYS, load_study, resolve_study, schema
 from pipelines.study_keys import reference
@@ -65,6 +69,25 @@ def test_keys_of_a_class_are_the_arguments_of_its_constructor(family, name, targ
     assert set(part["properties"]) - {"class"} == set(wanted) | ADDED[family]
     needed = {n for n, p in wanted.items() if p.default is p.empty}
     assert set(part["required"]) - {"class"} == needed
+
+
+POOLED = {
+    "timm": ({"model": "resnet18", "random_weights": 0, "layer": "layer3"}, layers.POOLINGS),
+    "open_clip": ({"model": "ViT-B-32", "random_weights": 0, "layer": "transformer.resblocks.3"}, layers.POOLINGS),
+    "open_clip_text": ({"model": "ViT-B-32", "random_weights": 0}, TEXT_POOLINGS),
+    "sentence": ({"layer": -1}, (*SENTENCE_POOLINGS, None)),
+}
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_poolings_of_the_schema_are_those_of_the_class(name):
+    arguments, known = POOLED[name]
+    offered = schema()["$defs"][f"features-{name}"]["properties"]["pooling"]["enum"]
+    assert set(offered) == set(known)
+    for pooling in offered:
+        features.build(name, "space", **arguments, pooling=pooling)
+    with pytest.raises(DataError, match="pooling"):
+        features.build(name, "space", **arguments, pooling="median")
 
 
 def test_every_class_is_in_the_schema_and_no_other():
