@@ -28,7 +28,8 @@ def export_maps(
     scores, cards : list of Path
         One per model, in the order of ``parameters["models"]``.
     parameters : dict
-        ``models``: labels; ``study``; ``task`` and ``cifti`` as in the study's ``export`` entry.
+        ``models``: labels; ``study``; ``task`` and ``cifti`` as in the study's ``export`` entry; ``notes``: what to add
+        to the descriptions of a model, by label.
     output : Path
         Folder with ``dataset_description.json`` and one file per map.
     """
@@ -48,10 +49,11 @@ def export_maps(
         _export(best, {**entities, "stat": "ceiling", "desc": "noise"}, sidecar, output, parameters["cifti"])
     for label, path, card in zip(parameters["models"], scores, cards, strict=True):
         facts = storage.read_json(card)
+        note = parameters["notes"].get(label)
         for name, statistic in STATISTICS.items():
             target_map = storage.load_maps(path)[name]
             sidecar = {
-                "Description": f"{target_map.quantity} of model {label}",
+                "Description": ". ".join(filter(None, (f"{target_map.quantity} of model {label}", note))),
                 "Units": target_map.unit,
                 "Model": label,
                 "Diagnostics": facts["diagnostics"],

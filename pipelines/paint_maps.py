@@ -27,6 +27,7 @@ class Picture:
     vmax: float | None = None
     reliability: TargetMap | None = None
     view: str = "flat"
+    model: str = ""
 
 
 def paint_maps(
@@ -48,7 +49,7 @@ def paint_maps(
         Of the models and of the joint models, in the order of ``parameters``.
     parameters : dict
         ``mesh``: ``auto``, ``fsaverage5`` or files of a mesh; ``formats``; ``models``, ``joint_models``:
-        labels; ``floor``.
+        labels; ``floor``; ``notes``: what to add to the captions of a model, by label.
     output : Path
         Folder of pictures and their list ``figures.json``.
     """
@@ -68,7 +69,8 @@ def paint_maps(
         files = [f"{picture.name}.{suffix}" for suffix in parameters["formats"]]
         for file in files:
             figure.save_figure(drawn, output / file)
-        listed.append({"name": picture.name, "files": files, "title": picture.title, "caption": picture.caption})
+        caption = " ".join(filter(None, (picture.caption, parameters["notes"].get(picture.model))))
+        listed.append({"name": picture.name, "files": files, "title": picture.title, "caption": caption})
     storage.write_json(output / "figures.json", listed)
 
 
@@ -87,7 +89,7 @@ def _pictures(
     for label, maps in scored.items():
         name = label.replace("/", "_")
         caption = f"Correlation of predicted and measured held-out responses, model {label}."
-        yield Picture(f"{name}_correlation", maps["correlation"], f"score of {label}", caption, vmax=top)
+        yield Picture(f"{name}_correlation", maps["correlation"], f"score of {label}", caption, vmax=top, model=label)
     label, maps = max(scored.items(), key=lambda item: np.nanmean(item[1]["correlation"].values))
     name = label.replace("/", "_")
     if has_ceiling:
@@ -95,21 +97,22 @@ def _pictures(
             f"Colour: correlation of {label}; opacity: noise ceiling. Pale cortex could not have been predicted by any "
             "model; saturated dark cortex could, and was not."
         )
-        yield Picture(f"{name}_reliability", maps["correlation"], f"{label}, score and ceiling", caption, 0, top, limit)
+        title = f"{label}, score and ceiling"
+        yield Picture(f"{name}_reliability", maps["correlation"], title, caption, 0, top, limit, model=label)
         caption = f"Correlation of {label} as a share of the noise ceiling, where that ceiling is above the floor."
         normalised = maps["normalised_correlation"]
-        yield Picture(f"{name}_normalised", normalised, f"{label}, normalised score", caption, vmax=1)
+        yield Picture(f"{name}_normalised", normalised, f"{label}, normalised score", caption, vmax=1, model=label)
     caption = f"The score of {label} on the inflated surface."
-    yield Picture(
-        f"{name}_inflated", maps["correlation"], f"{label}, inflated views", caption, vmax=top, view="inflated"
-    )
+    title = f"{label}, inflated views"
+    yield Picture(f"{name}_inflated", maps["correlation"], title, caption, vmax=top, view="inflated", model=label)
     for label, shares in parts.items():
         unique = {k.removeprefix("unique_"): v for k, v in shares.items() if k.startswith("unique_")}
         high = max(float(np.nanpercentile(m.values, 99.5)) for m in unique.values())
         for band, target_map in unique.items():
             caption = f"r2 that {label} loses when band {band} is left out and the rest is fitted again."
             name = f"{label.replace('/', '_')}_unique-{band}"
-            yield Picture(name, target_map, f"unique variance of {band}", caption, vmax=max(high, 0.02))
+            title = f"unique variance of {band}"
+            yield Picture(name, target_map, title, caption, vmax=max(high, 0.02), model=label)
 
 
 def _mesh(wanted: Any, example: TargetMap) -> Any:

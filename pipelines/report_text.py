@@ -153,6 +153,12 @@ def alpha_histograms(cards: dict[str, dict[str, Any]]) -> dict[str, tuple[list[f
     return found
 
 
+def pocket_networks(config: dict[str, Any]) -> list[str]:
+    """Names of the pocket networks that the data set and the feature spaces use."""
+    named = [config["dataset"].get("network"), *(entry.get("model") for entry in config["features"].values())]
+    return list(dict.fromkeys(name for name in named if str(name).startswith("pocket-")))
+
+
 def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, Any]]) -> str:
     """Text for a methods section, of what was really done."""
     config = study.config
@@ -183,6 +189,8 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
             f"{k} {_words(v)}" for k, v in entry.items() if k not in ("class", "batch_size") and v is not None
         )
         sentences.append(f"Feature space {name}: {entry['class']}" + (f" ({arguments})." if arguments else "."))
+    if pocket := pocket_networks(config):
+        sentences.append(f"Pocket networks are small networks trained on drawn scenes: {', '.join(pocket)}.")
     for name, entry in config["encoders"].items():
         kind = {
             "ridge": "ridge regression with one penalty per target",

@@ -65,6 +65,18 @@ class Study:
         """Banded models of two bands or more: their variance is partitioned."""
         return [model for model in self._asked() if len(model.features) > 1]
 
+    @property
+    def pocket_notes(self) -> dict[str, str]:
+        """What must stand beside every result of a model on pocket networks, by the model's label."""
+        notes = {}
+        for model in self.models:
+            names = dict.fromkeys(str(self.config["features"][space].get("model")) for space in model.features)
+            pocket = [name for name in names if name.startswith("pocket-")]
+            if pocket:
+                what = "a pocket network" if len(pocket) == 1 else "pocket networks"
+                notes[model.label] = f"Features of {' and '.join(pocket)}, {what}: small, trained on drawn scenes."
+        return notes
+
     def reduced(self, joint: Model) -> list[Model]:
         """The joint model without one band, for each of its bands."""
         bands = joint.features

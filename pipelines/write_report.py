@@ -65,6 +65,7 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
         "study": study,
         "config": study.config,
         "models": models,
+        "pocket": report_text.pocket_networks(study.config),
         "verdict": report_text.verdict(study, regions, diagnostics, recovery, quality, missing),
         "quality": quality,
         "ceilings": _ceilings(study, folder),

@@ -142,8 +142,9 @@ def run_steps(study) -> None:
         "models": labels,
         "joint_models": [model.label for model in study.joint_models],
         "floor": config["ceiling"]["floor"],
+        "notes": study.pocket_notes,
     }
     paint_maps("01", regions, ceiling, scores, partitions, parameters, subject / "figures")
-    parameters = {"models": labels, "study": config["study"], **config["export"]}
+    parameters = {"models": labels, "study": config["study"], "notes": study.pocket_notes, **config["export"]}
     export_maps("01", ceiling, scores, cards, parameters, subject / "derivatives")
     write_report(config, folder / "report.html")

@@ -135,7 +135,7 @@ def test_sensors_are_named_with_their_time(tmp_path):
     made = {"versions": {"brainenc": "0"}, "parameters": {"rows_used": "test", "n_repetitions": 1}, "inputs": {}}
     storage.save_maps(tmp_path / "maps.h5", maps, made)
     storage.write_json(tmp_path / "card.json", {"diagnostics": {}, "folds": [], "provenance": made})
-    parameters = {"models": ["ridge/a"], "study": "toy", "task": "x", "cifti": False}
+    parameters = {"models": ["ridge/a"], "study": "toy", "task": "x", "cifti": False, "notes": {}}
     maps_file, card = tmp_path / "maps.h5", tmp_path / "card.json"
     export_maps("01", maps_file, [maps_file], [card], parameters, tmp_path / "out")
     table = storage.read_table(tmp_path / "out" / "sub-01_task-x_stat-r2_desc-ridgeA_statmap.tsv")

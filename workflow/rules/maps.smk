@@ -27,6 +27,7 @@ rule paint_maps:
             joint_models=[model.label for model in STUDY.joint_models],
             statistics=STUDY.config["statistics"],
             floor=STUDY.config["ceiling"]["floor"],
+            notes=STUDY.pocket_notes,
         ),
     shell:
         "brainenc paint_maps --threads {threads} --subject {wildcards.subject} --regions {input.regions:q} "
@@ -55,6 +56,7 @@ rule export_maps:
         parameters=as_json(
             models=[model.label for model in STUDY.models],
             study=STUDY.config["study"],
+            notes=STUDY.pocket_notes,
             **STUDY.config["export"],
         ),
     shell:
