@@ -16,8 +16,8 @@ from brainenc.core.stored import Matrix, column_blocks
 from brainenc.encoders.fields import read_fields
 from brainenc.world import cortex, recovery
 from brainenc.world.truth import PlantedTruth
+from pipelines.networks import dataset_arguments
 from pipelines.samples import load_samples
-from pipelines.study import class_and_arguments
 
 
 def check_recovery(
@@ -44,7 +44,7 @@ def check_recovery(
         TSV: check, where, value, low, high, wanted, passed. The checks of bands need a banded model of the feature
         space ``energy`` (class gabor) with others.
     """
-    kind, arguments = class_and_arguments(parameters["dataset"])
+    kind, arguments = dataset_arguments(parameters["dataset"])
     truth = datasets.build(kind, **arguments).truth(subject)
     samples = load_samples(responses, split, parameters["average"])
     tested = samples.tested

@@ -15,7 +15,7 @@ from brainenc.core.provenance import record
 from brainenc.core.types import DataError, StimulusSet
 from brainenc.stats.splits import UNUSED
 from brainenc.surfaces.mesh import load_mesh, read_mesh
-from pipelines.networks import feature_arguments
+from pipelines.networks import check_planting, dataset_arguments, feature_arguments
 from pipelines.samples import make_split, refuse_mixing
 from pipelines.study import OWN_ENCODER_KEYS, Study, class_and_arguments, resolve_study
 
@@ -42,8 +42,9 @@ def check_study(parameters: dict[str, Any], output: Path) -> None:
 def inspect_study(study: Study) -> dict[str, Any]:
     """Build every part without running it and ask it to check itself; `DataError` for the first fault."""
     config = study.config
-    kind, arguments = class_and_arguments(config["dataset"])
+    kind, arguments = dataset_arguments(config["dataset"])
     dataset = datasets.build(kind, **arguments)
+    check_planting(study)
     extractors = {}
     for name, entry in config["features"].items():
         feature_class, arguments = feature_arguments(name, entry)

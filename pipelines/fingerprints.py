@@ -13,19 +13,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from brainenc import pocket
+from brainenc.core.types import DataError
+
 OTHER_SUBJECT = re.compile(r"sub-([A-Za-z0-9]+)")
 
 
 def data_fingerprint(dataset: Mapping[str, Any], subject: str | None = None) -> str:
-    """Fingerprint of the files of a data set that lie below its ``root``.
+    """Fingerprint of the files of a data set that lie below its ``root``, and of the network that plants its subjects.
 
     Parameters
     ----------
     dataset : mapping
-        The study's ``dataset`` entry; one without ``root`` has no files.
+        The study's ``dataset`` entry; one without ``root`` and ``network`` has no files.
     subject : str, optional
         Leave out files that are named after other subjects. None: leave out responses, which no stimulus depends on.
     """
+    if dataset.get("network") is not None:
+        return "" if subject is None else entry_fingerprint(dataset["network"])
     root = dataset.get("root")
     if not isinstance(root, str):
         return ""
@@ -40,7 +45,7 @@ def data_fingerprint(dataset: Mapping[str, Any], subject: str | None = None) -> 
 
 
 def entry_fingerprint(entry: Any) -> str:
-    """Fingerprint of the files and folders that an entry names: checkpoints, arrays, meshes."""
+    """Fingerprint of the files and folders that an entry names: checkpoints, arrays, meshes, pocket networks."""
     return _digest(file for path in sorted(_named_paths(entry)) for file in _files(path))
 
 
@@ -51,6 +56,11 @@ def _named_paths(entry: Any) -> Iterator[Path]:
     elif isinstance(entry, list):
         for value in entry:
             yield from _named_paths(value)
+    elif isinstance(entry, str) and entry in pocket.NETWORKS:
+        try:
+            yield pocket.folder(entry)
+        except DataError:  # said by the step that needs it
+            return
     elif isinstance(entry, str):
         path = Path(entry.removeprefix("local-dir:"))
         if path.is_file() or (path.is_dir() and os.sep in entry):

@@ -1,7 +1,8 @@
 """Networks by name: a pocket network stands where a study names it, and ``brainenc models`` tells what a study needs.
 
 One key, ``model``, names a network: a pocket network (``pocket-clip``), a local folder (``local-dir:/models/clip``), or
-a name that the library of its class knows (``ViT-B-32`` with a tag, ``hf-hub:org/name``).
+a name that the library of its class knows (``ViT-B-32`` with a tag, ``hf-hub:org/name``). The key ``network`` of
+planted data names one of the first two; features of the same network are refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from brainenc import pocket
+from brainenc.core.provenance import file_hash
 from brainenc.core.storage import read_json
 from brainenc.core.types import DataError
 from pipelines.study import OWN_FEATURE_KEYS, Study, class_and_arguments
@@ -23,6 +25,7 @@ LIBRARIES = {
     "sentence": ("transformers", "{}"),
 }
 """Per feature class: the library that loads its networks, and how it is told of a folder."""
+PLANTING = ("open_clip", "timm")  # libraries whose networks can plant subjects: those that embed pictures
 
 
 def feature_arguments(name: str, entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -42,6 +45,75 @@ def feature_arguments(name: str, entry: Mapping[str, Any]) -> tuple[str, dict[st
     if is_pocket(arguments.get("model")):
         arguments["model"] = pocket_model(name, kind, arguments["model"])
     return kind, arguments
+
+
+def dataset_arguments(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return class and arguments of a data set, the folder of the network that plants its subjects put in place.
+
+    Parameters
+    ----------
+    entry : the study's ``dataset``, in which ``network`` names a pocket network or ``local-dir:FOLDER``.
+
+    Raises
+    ------
+    DataError
+        A pocket network that does not exist, that embeds no pictures, or that has no files.
+    """
+    kind, arguments = class_and_arguments(dict(entry))
+    network = arguments.get("network")
+    if isinstance(network, str) and is_pocket(network):
+        library = pocket.NETWORKS[pocket.check_name(network)].library
+        if library not in PLANTING:
+            fits = [name for name, known in pocket.NETWORKS.items() if known.library in PLANTING]
+            raise DataError(
+                f"study key dataset.network: {network!r} is a network of {library}, which embeds no pictures: use one "
+                f"of {', '.join(fits)}."
+            )
+        arguments["network"] = str(pocket.folder(network))
+    elif isinstance(network, str):
+        arguments["network"] = network.removeprefix("local-dir:")
+    return kind, arguments
+
+
+def planting_weights(arguments: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the weights of the network that plants subjects, by name; none where equations do.
+
+    Parameters
+    ----------
+    arguments : from `dataset_arguments`.
+    """
+    folder = arguments.get("network")
+    return {} if folder is None else {f"network/{path.name}": path for path in sorted(_weights(Path(folder)))}
+
+
+def check_planting(study: Study) -> None:
+    """Refuse image features of the network that planted the subjects, whichever its layer, or wherever a copy lies.
+
+    Raises
+    ------
+    DataError
+        Such a feature space.
+    """
+    planted = {file_hash(path) for path in planting_weights(dataset_arguments(study.config["dataset"])[1]).values()}
+    for name, entry in study.config["features"].items():
+        if planted and LIBRARIES.get(entry["class"], ("",))[0] in PLANTING and entry["class"] != "open_clip_text":
+            place = _weights_place(name, entry)
+            if place is not None and planted & {file_hash(path) for path in _weights(place)}:
+                raise DataError(
+                    f"study key features.{name}: it holds the weights of the network that planted the subjects "
+                    f"(dataset.network is {study.config['dataset']['network']!r}), so fitting would be trivially "
+                    "exact: use another network for one of the two."
+                )
+
+
+def _weights_place(name: str, entry: Mapping[str, Any]) -> Path | None:
+    """Return the file or folder that an image feature space takes its weights from; None: from elsewhere."""
+    if entry.get("checkpoint"):
+        return Path(entry["checkpoint"])
+    model = str(feature_arguments(name, entry)[1].get("model"))
+    if entry.get("random_weights") is not None or not model.startswith("local-dir:"):
+        return None
+    return Path(model.removeprefix("local-dir:"))
 
 
 def is_pocket(model: Any) -> bool:
@@ -89,6 +161,9 @@ class Need:
 def needs(study: Study) -> list[Need]:
     """Return the networks that a study needs, in its order."""
     found = []
+    network = study.config["dataset"].get("network")
+    if isinstance(network, str):
+        found.append(_planting_need(network))
     for name, entry in study.config["features"].items():
         if entry["class"] in LIBRARIES and entry.get("random_weights") is None:
             found.append(_need(f"features/{name}", entry))
@@ -108,6 +183,15 @@ def _pocket_need(used_by: str, name: str) -> Need:
         return Need(used_by, name, network.library, None, None, "BSD-3-Clause", f"brainenc train-pocket {name}")
     licence = str(read_json(place / "card.json").get("licence", "BSD-3-Clause"))
     return Need(used_by, name, network.library, place, _size(place), licence, "")
+
+
+def _planting_need(network: str) -> Need:
+    """Look for the network that plants the subjects."""
+    if is_pocket(network):
+        return _pocket_need("dataset", network)
+    path = Path(network.removeprefix("local-dir:"))
+    here = path if any(_weights(path)) else None
+    return Need("dataset", network, "", here, _size(here), "see its folder", "" if here else f"put it at {path}")
 
 
 def _need(used_by: str, entry: Mapping[str, Any]) -> Need:
@@ -178,6 +262,9 @@ def _cached(repository: str | None) -> Path | None:
 
 
 def _weights(folder: Path) -> Iterator[Path]:
+    """Yield the files of weights below a folder; a file is its own."""
+    if folder.is_file():
+        yield folder
     for suffix in (".safetensors", ".bin", ".pt", ".pth"):
         yield from folder.rglob(f"*{suffix}")
 

@@ -18,9 +18,10 @@ from brainenc.core import storage
 from brainenc.core.align import rows_of
 from brainenc.stats.leaks import UNUSED
 from brainenc.stats.splits import Split, from_table
+from pipelines.networks import dataset_arguments
 from pipelines.plan_features import FeatureShape, feature_shape
 from pipelines.samples import make_split
-from pipelines.study import Study, class_and_arguments
+from pipelines.study import Study
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def find_shapes(study: Study, build_networks: bool = True) -> Shapes:
     DataError
         A fault of the study's data, as `check_study` would find it.
     """
-    kind, arguments = class_and_arguments(study.config["dataset"])
+    kind, arguments = dataset_arguments(study.config["dataset"])
     dataset = datasets.build(kind, **arguments)
     table, n_stimuli = _table(study, dataset)
     known = table if len(table) == n_stimuli else None

@@ -8,7 +8,7 @@ from typing import Any
 from brainenc import datasets
 from brainenc.core import storage
 from brainenc.core.provenance import record
-from pipelines.study import class_and_arguments
+from pipelines.networks import dataset_arguments, planting_weights
 
 
 def prepare_responses(parameters: dict[str, Any], subject: str, output: Path, regions: Path) -> None:
@@ -24,9 +24,10 @@ def prepare_responses(parameters: dict[str, Any], subject: str, output: Path, re
     regions : Path
         HDF5 masks, one per region; none is allowed.
     """
-    kind, arguments = class_and_arguments(parameters)
+    kind, arguments = dataset_arguments(parameters)
     dataset = datasets.build(kind, **arguments)
     responses = dataset.responses(subject)
-    provenance = record("prepare_responses", {**parameters, "subject": subject}, {}, parameters.get("seed"))
+    made_of = {**parameters, "subject": subject}
+    provenance = record("prepare_responses", made_of, planting_weights(arguments), parameters.get("seed"))
     storage.save_responses(output, responses, provenance)
     storage.save_masks(regions, dataset.regions(subject), responses.space, provenance)

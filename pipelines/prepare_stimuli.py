@@ -11,7 +11,7 @@ from brainenc import datasets
 from brainenc.core import storage
 from brainenc.core.provenance import content_hash, file_hash
 from brainenc.core.types import StimulusSet
-from pipelines.study import class_and_arguments
+from pipelines.networks import dataset_arguments
 
 
 def prepare_stimuli(parameters: dict[str, Any], output: Path) -> None:
@@ -24,7 +24,7 @@ def prepare_stimuli(parameters: dict[str, Any], output: Path) -> None:
     output : Path
         ``stimuli.tsv``; paths inside are relative to it where they lie below its folder.
     """
-    kind, arguments = class_and_arguments(parameters)
+    kind, arguments = dataset_arguments(parameters)
     dataset = datasets.build(kind, **arguments)
     stimuli = dataset.stimuli(output.parent / "stimuli")
     table = stimuli.table.copy()

@@ -4,7 +4,8 @@ Each subject sees shared and own scenes (`brainenc.world.scenes`), several times
 local contrast through known receptive fields, high areas to their category wherever it stands, language areas to
 semantic attributes, the rest to little (`brainenc.world.cortex`); noise, drift and repetitions follow
 `brainenc.world.measurement`, so the noise ceiling is known in closed form. Artificial regions keep a method honest:
-NOISE holds no signal, ANTI is suppressed by faces, DRIFTONLY drifts without signal.
+NOISE holds no signal, ANTI is suppressed by faces, DRIFTONLY drifts without signal. With ``network``, all but the early
+areas follow directions in a network's embedding of the pictures instead (`brainenc.datasets.planted_network`).
 
 Equal arguments give bit-identical data, whichever other subjects are asked for. Responses are as measured: sessions are
 neither detrended nor standardised. What was planted comes from `PlantedDataset.truth` alone; no response, stimulus or
@@ -23,35 +24,13 @@ import numpy as np
 import pandas as pd
 
 from brainenc.core.types import DataError, Responses, StimulusSet
+from brainenc.datasets.planted_network import NetworkEye
 from brainenc.datasets.planted_pictures import BLOCKS, Pictures, stream
+from brainenc.datasets.planted_sizes import SIZES, VERTICES, choose_vertices
 from brainenc.world import cortex, measurement
 from brainenc.world.mesh import fsaverage5_space
-from brainenc.world.regions import EARLY, Parcellation, load_atlas, parcellate
+from brainenc.world.regions import Parcellation, load_atlas, parcellate
 from brainenc.world.truth import PlantedTruth
-
-FEW = 45, 21  # vertices kept per early and per other region with vertices "few"
-VERTICES = ("few", "regions", "all")
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much of everything: pictures, repetitions, sessions, test pictures, vertices, and the default subjects."""
-
-    n_shared: int
-    n_own: int
-    n_repetitions: int
-    n_sessions: int
-    n_runs: int
-    n_test: int
-    vertices: str
-    subjects: tuple[str, ...]
-
-
-SIZES = {
-    "tiny": Size(240, 0, 2, 4, 2, 40, "few", ("01", "02")),
-    "small": Size(1000, 0, 3, 6, 4, 200, "regions", ("01", "02")),
-    "demo": Size(400, 600, 3, 6, 4, 200, "all", ("01", "02", "03", "04")),
-}
 
 
 class PlantedDataset:
@@ -78,11 +57,14 @@ class PlantedDataset:
         Instead of the size's own numbers.
     vertices : str, optional
         ``"few"`` (about 600), ``"regions"`` or ``"all"`` (the cortex), instead of the size's own choice.
+    network : str or Path, optional
+        Folder of a network, as timm or open_clip wrote it, whose embedding drives all but the early areas. Stimuli,
+        noise and drift stay as they are without it. Do not fit with features of the same network.
 
     Raises
     ------
     DataError
-        An argument out of range.
+        An argument out of range, or no network in the folder.
     """
 
     def __init__(
@@ -99,6 +81,7 @@ class PlantedDataset:
         n_repetitions: int | None = None,
         n_sessions: int | None = None,
         vertices: str | None = None,
+        network: str | Path | None = None,
     ) -> None:
         preset = SIZES.get(size) if isinstance(size, str) else None
         if preset is None:
@@ -118,7 +101,9 @@ class PlantedDataset:
         self.vertices = preset.vertices if vertices is None else vertices
         self._subjects = preset.subjects if subjects is None else _subject_names(subjects)
         self.check()
-        self._pictures = Pictures(self.seed, self.n_shared, self.n_own, self.n_test, self.n_duplicates)
+        self.network = None if network is None else Path(network)
+        eye = None if self.network is None else NetworkEye(self.network)
+        self._pictures = Pictures(self.seed, self.n_shared, self.n_own, self.n_test, self.n_duplicates, eye)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -214,7 +199,7 @@ class PlantedDataset:
             signal=plan.signal,
             ncsnr=np.where(dead | missing, np.nan, plan.ncsnr),
             region=tuning.region,
-            preferred=np.array([cortex.preferred_category(name) for name in tuning.region], object),
+            preferred=self._preferred(plan),
             prf_x=tuning.prf_x,
             prf_y=tuning.prf_y,
             prf_sigma=tuning.prf_sigma,
@@ -223,7 +208,16 @@ class PlantedDataset:
             dead=dead,
             missing=missing,
             lost=faults.lost if self.adversarial else np.zeros(0, int),
+            network="" if self.network is None else self.network.name,
         )
+
+    def _preferred(self, plan: _Plan) -> np.ndarray:
+        """Category that each target's region prefers, (t,): planted, or what a network made of the plan."""
+        region = plan.tuning.region
+        planted = {name: cortex.preferred_category(name) for name in dict.fromkeys(region)}
+        if self.network is not None:
+            planted |= cortex.followed_categories(plan.signal, plan.sizes, region)
+        return np.array([planted[name] for name in region], object)
 
     def _stream(self, *names: str) -> np.random.Generator:
         return stream(self.seed, *names)
@@ -233,7 +227,7 @@ class PlantedDataset:
         if subject not in self.subjects:
             raise DataError(f"planted data: there is no subject {subject!r}: use one of {', '.join(self.subjects)}.")
         person = parcellate(self._stream("person", subject))
-        return person, _choose_vertices(person, self.vertices)
+        return person, choose_vertices(person, self.vertices)
 
     def _plant(self, subject: str) -> _Plan:
         person, vertices = self._person(subject)
@@ -243,11 +237,12 @@ class PlantedDataset:
             tuning, vertices, self._stream("ncsnr"), self._stream("ncsnr", subject), self.ncsnr_scale
         )
         blocks = [self._pictures.block(name) for name in ("shared", "copy", subject)]
-        contents = cortex.join([block.contents for block in blocks])
+        sizes = np.concatenate([block.contents.sizes for block in blocks])
         ids = np.array([name for block in blocks for name in block.stimulus_ids], object)
-        S = cortex.signal(contents, tuning)
+        seen = cortex.join([self._pictures.seen(name) for name in ("shared", "copy", subject)])
+        S = cortex.signal(seen, tuning)
         measurement.check_truth(ncsnr, S)
-        return _Plan(vertices, tuning, ncsnr, S, ids, contents.sizes[:, 0] > 0)
+        return _Plan(vertices, tuning, ncsnr, S, ids, sizes)
 
     def _trials(self, subject: str, plan: _Plan) -> tuple[pd.DataFrame, measurement.Faults]:
         design = measurement.draw_design(
@@ -256,7 +251,7 @@ class PlantedDataset:
             self.n_sessions,
             self.n_runs,
             self._stream("design", subject),
-            plan.faces if self.drift_confound else None,
+            plan.sizes[:, 0] > 0 if self.drift_confound else None,
         )
         faults = measurement.draw_faults(len(design), len(plan.vertices), self._stream("faults", subject))
         return design, faults
@@ -264,28 +259,14 @@ class PlantedDataset:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """One subject before measurement: what `responses` and `truth` both start from. ``faces`` (n,): a face is shown."""
+    """One subject before measurement: what `responses` and `truth` both start from. ``sizes`` (n, 6): what is shown."""
 
     vertices: np.ndarray
     tuning: cortex.Tuning
     ncsnr: np.ndarray
     signal: np.ndarray
     stimulus_ids: np.ndarray
-    faces: np.ndarray
-
-
-def _choose_vertices(person: Parcellation, which: str) -> np.ndarray:
-    """Indices into [left | right], ascending."""
-    if which == "all":
-        return np.flatnonzero(person.cortex)
-    if which == "regions":
-        return np.flatnonzero(person.region != "")
-    kept = []
-    for name in load_atlas().names:
-        members = np.flatnonzero(person.region == name)
-        count = min(len(members), FEW[0] if name in EARLY else FEW[1])
-        kept.append(members[np.linspace(0, len(members) - 1, count).round().astype(int)])
-    return np.sort(np.concatenate(kept))
+    sizes: np.ndarray
 
 
 def _whole(name: str, value: Any, least: int) -> int:

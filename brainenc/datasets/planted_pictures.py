@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,9 @@ import pandas as pd
 from brainenc.core.storage import atomic_path
 from brainenc.world import cortex
 from brainenc.world.energy import contrast_energy, luminance
+
+if TYPE_CHECKING:
+    from brainenc.datasets.planted_network import NetworkEye
 
 IMAGE_SIZE = 64  # pixels, over 8.4 degrees of visual angle
 PRESENCE = (0.28, 0.28, 0.30, 0.22, 0.22, 0.35)  # of PLANTED_CATEGORIES
@@ -30,13 +34,28 @@ def stream(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32("/".join(names).encode())])
 
 
+def choose_contents(rng: np.random.Generator, n: int) -> list[list[str]]:
+    """Draw the categories of ``n`` scenes, a list of names for each."""
+    present = rng.random((n, len(PRESENCE))) < PRESENCE
+    spare = rng.integers(len(PRESENCE), size=n)
+    empty = ~present.any(axis=1)
+    present[empty, spare[empty]] = True
+    objects = np.where(rng.random(n) < 0.5, "tool", "vehicle")
+    names = [[str(objects[i]) if c == "object" else c for c in cortex.PLANTED_CATEGORIES] for i in range(n)]
+    return [[c for c, shown in zip(names[i], present[i], strict=True) if shown] for i in range(n)]
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Pictures that belong together: ids and captions (n,), and their contents."""
+    """Pictures that belong together: ids and captions (n,), their contents.
+
+    ``images`` (n, 64, 64, 3) uint8 are kept where a network will look at them; otherwise there are none, (0, ...).
+    """
 
     stimulus_ids: list[str]
     captions: list[str]
     contents: cortex.Contents
+    images: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +70,8 @@ class Pictures:
         Shared pictures whose suggested split is ``test``.
     n_duplicates : int
         Test pictures that return as training pictures under another id.
+    eye : NetworkEye, optional
+        The network through which subjects see them.
     """
 
     seed: int
@@ -58,19 +79,30 @@ class Pictures:
     n_own: int
     n_test: int
     n_duplicates: int
+    eye: NetworkEye | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_made", {})
+        object.__setattr__(self, "_seen", {})
 
     def test_rows(self) -> np.ndarray:
         """Rows of the shared block that are for testing, ascending."""
         return np.sort(stream(self.seed, "split").permutation(self.n_shared)[: self.n_test])
 
     def block(self, name: str) -> Block:
-        """Block ``shared``, ``copy``, or the one of a subject; rendered once per process and kept without pixels."""
+        """Block ``shared``, ``copy``, or the one of a subject; rendered once per process and kept."""
         if name not in self._made:
             self.render(name, None)
         return self._made[name]
+
+    def seen(self, name: str) -> cortex.Contents:
+        """Contents of a block as cortex sees them: the scenes' own, or what the network makes of its pictures."""
+        block = self.block(name)
+        if self.eye is None or not block.stimulus_ids:
+            return block.contents
+        if name not in self._seen:
+            self._seen[name] = self.eye.see(block.images, block.contents)
+        return self._seen[name]
 
     def table(self, subjects: Sequence[str], folder: Path) -> pd.DataFrame:
         """Write every picture below ``folder`` and describe them, index ``stimulus_id``."""
@@ -94,7 +126,7 @@ class Pictures:
         if name not in self._made:
             energy = contrast_energy(luminance(images))
             contents = cortex.Contents(sizes, positions, self._attributes(name, sizes), energy)
-            self._made[name] = Block(ids, captions, contents)
+            self._made[name] = Block(ids, captions, contents, images if self.eye else images[:0].copy())
 
     def _count(self, name: str) -> int:
         return {"shared": self.n_shared, "copy": self.n_duplicates}.get(name, self.n_own)
@@ -114,14 +146,7 @@ class Pictures:
     def _plan(self, name: str) -> tuple[np.ndarray, list[list[str]]]:
         """Scene seeds (n,) and the categories of each scene."""
         rng, n = stream(self.seed, "pictures", name), self._count(name)
-        seeds = rng.integers(2**31, size=n)
-        present = rng.random((n, len(PRESENCE))) < PRESENCE
-        spare = rng.integers(len(PRESENCE), size=n)
-        empty = ~present.any(axis=1)
-        present[empty, spare[empty]] = True
-        objects = np.where(rng.random(n) < 0.5, "tool", "vehicle")
-        names = [[str(objects[i]) if c == "object" else c for c in cortex.PLANTED_CATEGORIES] for i in range(n)]
-        return seeds, [[c for c, shown in zip(names[i], present[i], strict=True) if shown] for i in range(n)]
+        return rng.integers(2**31, size=n), choose_contents(rng, n)
 
     def _attributes(self, name: str, sizes: np.ndarray) -> np.ndarray:
         if name == "copy":

@@ -16,6 +16,8 @@ Signals, z over the pictures a subject saw, so that every signal has mean 0 and 
 ``u = sqrt(1 - .25) u_group + .5 u_own``. ``M_v`` is the region's preference plus .12 of a person's smooth map, whose
 mean over the region is taken out, so that each region prefers exactly what was planted. A receptive field with less
 than a fifth of its mass on the picture sees nothing: its signal is 0 and so must its signal-to-noise ratio be.
+
+Sizes and attributes may also be what a network makes of the pictures: subjects planted on a network's embedding.
 """
 
 from __future__ import annotations
@@ -64,6 +66,25 @@ def preferred_category(region: str) -> str:
     weights = PREFERENCES.get(region, {})
     best = max(weights, key=lambda name: weights[name], default="")
     return best if best and weights[best] > 0 else ""
+
+
+def followed_categories(S: np.ndarray, sizes: np.ndarray, region: np.ndarray) -> dict[str, str]:
+    """Region that prefers a category by its weights -> category that its mean signal really follows most.
+
+    By equations the two are one; a network that confuses categories can make them differ.
+
+    Parameters
+    ----------
+    S : float array, shape (n, t)
+        Signal.
+    sizes : float array, shape (n, 6)
+        How large each category is shown.
+    region : str array, shape (t,)
+    """
+    shown = standardise(sizes)
+    names = [name for name in dict.fromkeys(region) if preferred_category(name)]
+    means = {name: S[:, region == name].mean(axis=1, dtype=float) for name in names}
+    return {name: PLANTED_CATEGORIES[int((mean @ shown).argmax())] for name, mean in means.items()}
 
 
 def category_loadings() -> np.ndarray:
