@@ -74,7 +74,7 @@ def test_captions_of_all_maps_of_such_a_model_say_so(toy, study, tmp_path, monke
 
 
 def test_sidecars_of_exports_say_so(tmp_path):
-    space = VertexSpace("toy", (3, 0), np.arange(3))
+    space = VertexSpace("toy", 3, 0, np.arange(3))
     names = ("ceiling_correlation", "correlation", "r2", "normalised_correlation", "q_value")
     maps = {name: TargetMap(np.arange(3.0), space, name) for name in names}
     made = {"versions": {"brainenc": "0"}, "parameters": {"rows_used": "test", "n_repetitions": 1}, "inputs": {}}
