@@ -192,7 +192,8 @@ def draw_run_noise(n_volumes: int, noise_sd: np.ndarray, tr: float, rng: np.rand
 def ceiling_correlation(signal: np.ndarray, noise_sd: np.ndarray, n_presentations: int = 1) -> np.ndarray:
     """Correlation of the signal (n, t) with the mean of n presentations, per target (t,), as the module's equation."""
     variance = signal.var(axis=0)
-    return np.sqrt(variance / (variance + noise_sd**2 / n_presentations))
+    best: np.ndarray = np.sqrt(variance / (variance + noise_sd**2 / n_presentations))
+    return best
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from brainenc.core.types import DataError
 from brainenc.encoders.delay import Delayer
+from brainenc.world.movies import haemodynamic_weights, respond
 from tests.reference import delayed
 
 
@@ -42,15 +43,36 @@ def test_no_delay_crosses_a_run_and_a_plain_shift_does():
     assert crosses_a_border(shifted, runs, 2)
 
 
+def planted_series(n_targets: int = 4):
+    """Three runs of two columns, and noiseless BOLD through the canonical haemodynamic response, run by run."""
+    rng, lengths = np.random.default_rng(0), (60, 45, 70)
+    weights, W = haemodynamic_weights(2.0), rng.standard_normal((2, n_targets))
+    X = [rng.standard_normal((length, 2)) for length in lengths]
+    Y = np.concatenate([respond(x @ W, weights) for x in X])
+    return np.concatenate(X), np.repeat([0, 1, 2], lengths), Y, weights[:, None, None] * W
+
+
+def test_planted_series_are_delays_within_runs_and_not_across():
+    X, runs, Y, true = planted_series()
+    delayer = Delayer(range(len(true)))
+    coef = true.reshape(-1, Y.shape[1])
+    np.testing.assert_allclose(delayer.transform(X, runs) @ coef, Y, atol=1e-12)
+    joined = delayer.transform(X, np.zeros(len(X))) @ coef  # the broken twin lets a run see the one before it
+    wrong = np.abs(joined - Y).max(axis=1) > 0.05
+    starts = np.flatnonzero(np.diff(runs)) + 1
+    assert wrong[starts + 1].all() and not wrong[: starts[0]].any()
+
+
 def test_coefficients_come_back_by_delay():
-    rng = np.random.default_rng(0)
-    X, runs, delayer = rng.standard_normal((60, 3)), np.repeat([0, 1], 30), Delayer([1, 2])
-    true = rng.standard_normal((2, 3, 4))
-    Y = delayer.transform(X, runs) @ true.reshape(6, 4)
+    X, runs, Y, true = planted_series()
+    delayer = Delayer(range(len(true)))
     coef = np.linalg.lstsq(delayer.transform(X, runs), Y, rcond=None)[0]
     np.testing.assert_allclose(delayer.split_coefficients(coef), true, atol=1e-10)
-    expected = delayed(X, runs, [1]) @ true[0] + delayed(X, runs, [2]) @ true[1]
-    np.testing.assert_allclose(Y, expected, atol=1e-12)
+    few = Delayer([3, 1])  # by delay, in the order asked for
+    np.testing.assert_array_equal(
+        few.transform(X, runs) @ true[[3, 1]].reshape(4, -1),
+        np.hstack([delayed(X, runs, [3]), delayed(X, runs, [1])]) @ np.vstack([true[3], true[1]]),
+    )
 
 
 def test_further_axes_are_flattened_and_dtype_and_input_are_kept():
