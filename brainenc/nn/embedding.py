@@ -131,8 +131,8 @@ def _open_clip(folder: Path) -> PictureEmbedder:
 def _timm(folder: Path) -> PictureEmbedder:
     import timm
 
-    network = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
-    stated: Any = network.pretrained_cfg
+    network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
+    stated = network.pretrained_cfg
     network.float().eval().requires_grad_(False)
     return PictureEmbedder(network, stated["input_size"][1], tuple(stated["mean"]), tuple(stated["std"]))
 
