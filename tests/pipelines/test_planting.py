@@ -16,10 +16,12 @@ from brainenc.core.provenance import file_hash
 from brainenc.core.types import DataError
 from brainenc.pocket.image_net import NetShape, build, save_network
 from pipelines import networks
+from pipelines.check_recovery import check_recovery
 from pipelines.check_study import inspect_study
 from pipelines.fingerprints import data_fingerprint, entry_fingerprint
 from pipelines.prepare_responses import prepare_responses
 from pipelines.study import Study, resolve_study
+from tests.pipelines.conftest import run_steps
 
 SHAPE = NetShape(layers=(1, 1, 1, 1), channels=(8, 16, 24, 32), stem_width=8)
 ENTRY = {"class": "planted", "size": "tiny", "seed": 0, "subjects": ["01"], "n_shared": 20, "network": "pocket-net"}
@@ -139,3 +141,43 @@ def test_the_record_of_the_responses_names_network_and_weights(shipped: Path, tm
     assert made["parameters"]["network"] == "pocket-net"
     weights = made["inputs"]["network/model.safetensors"]
     assert weights["sha256"] == file_hash(shipped / "pocket-net" / "model.safetensors")
+
+
+@pytest.mark.slow
+def test_recovery_asks_of_a_network_subject_what_it_can_promise(shipped: Path, tmp_path: Path) -> None:
+    """All steps up to the recovery table: no shares of bands, and nothing above the ceiling or out of noise."""
+    config = {
+        **study(energy={"class": "gabor"}, net={"class": "timm", "model": "pocket-net-ssl"}).config,
+        "results": str(tmp_path),
+        "responses": {"within": "session", "detrend": 1, "zscore": True},
+        "ceiling": {"rows": "all"},
+        "encoders": {"banded": {"class": "banded", "n_gammas": 3, "n_alphas": 5}},
+        "statistics": {"n_permutations": 100, "n_bootstrap": 20},
+    }
+    config["dataset"] = {**config["dataset"], "n_shared": 240}
+    whole = resolve_study(config)
+    run_steps(whole)
+    subject = whole.folder / "sub-01"
+    parameters = {
+        "dataset": whole.config["dataset"],
+        "models": [model.label for model in whole.models],
+        "features": whole.config["features"],
+        "fdr": 0.05,
+        "average": True,
+    }
+    files = {name: subject / f"{name}.h5" for name in ("responses", "ceiling")}
+    check_recovery(
+        "01",
+        stimuli=whole.folder / "stimuli.tsv",
+        split=subject / "split.tsv",
+        **files,
+        models=[subject / model.name for model in whole.models],
+        parameters=parameters,
+        output=tmp_path / "recovery.tsv",
+    )
+    table = storage.read_table(tmp_path / "recovery.tsv")
+    families = table["check"].str.split(":").str[0]
+    assert {"noise ceiling", "ridge", "leak guard", "significance", "receptive field"} <= set(families)
+    assert "partition" not in set(families) and not table["check"].str.contains("power").any()
+    asked = families.isin(["noise ceiling", "ridge", "leak guard", "significance", "receptive field"])
+    assert table.loc[asked, "passed"].astype(bool).all(), table.loc[asked].to_string()
