@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import h5py
 import numpy as np
+import pandas as pd
 
 from brainenc.core import storage
 from brainenc.core.align import average_repetitions
@@ -13,7 +14,7 @@ from brainenc.stats.chunks import target_chunks
 from brainenc.stats.significance import permutation_p_values
 from brainenc.stats.splits import Split
 from pipelines import samples as steps_samples
-from pipelines.samples import Samples
+from pipelines.samples import Samples, make_split
 
 
 def samples_of(ids: np.ndarray, test_fold: np.ndarray, Y: np.ndarray) -> Samples:
@@ -45,6 +46,23 @@ def test_repetitions_of_unrelated_features_are_not_called_significant():
     found = np.mean(permutation_p_values(Y, Y_hat, 199, seed=0, blocks=blocks) < 0.05)
     assert found < 0.08
     assert np.mean(permutation_p_values(Y, Y_hat, 199, seed=0) < 0.05) > 0.08  # the broken twin: rows as units
+
+
+def test_a_test_film_seen_in_several_runs_leaves_runs_as_inner_groups():
+    """Neighbours in time share noise, so a run of training volumes stays together when penalties are chosen."""
+    films = ["a", "b", "test", "c", "test"]
+    ids = np.array([f"{film}-{k}" for film in films for k in range(4)], object)
+    run = np.repeat(np.arange(5), 4)
+    table = pd.DataFrame({"split": ["test" if name.startswith("test") else "train" for name in ids]}, index=ids)
+    split = make_split({"class": "column"}, table[~table.index.duplicated()], ids, ids, run)
+    train, test = next(iter(split.folds()))
+    assert run[test].tolist() == [2] * 4 + [4] * 4
+    groups = {tuple(run[train][split.group[train] == group]) for group in set(split.group[train])}
+    assert groups == {(0,) * 4, (1,) * 4, (3,) * 4}
+    # A training stimulus in two runs: then its repetitions must stay together, and runs cannot.
+    again = np.where(ids == "b-0", "a-0", ids).astype(object)
+    torn = make_split({"class": "column"}, table[~table.index.duplicated()], again, again, run)
+    assert len(set(torn.group[torn.test_fold < 0])) == 11
 
 
 class Watched(Hdf5Matrix):
