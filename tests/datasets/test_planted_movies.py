@@ -1,7 +1,4 @@
-"""The planted movies: deterministic, honest, recovered by delayed ridge up to the closed-form ceiling; written as BIDS.
-
-Thresholds were set from seeds 0 to 3 (normalised correlations .79-.99 where .7 or .8 is asked); tests run on another.
-"""
+"""The planted movies: deterministic, honest, recovered by delayed ridge up to the closed-form ceiling; written as BIDS."""
 
 from __future__ import annotations
 
