@@ -1,4 +1,4 @@
-"""The planted movies: deterministic, honest, recovered by delayed ridge up to the closed-form ceiling; written as BIDS."""
+"""The planted movies: deterministic, honest, recovered by delayed ridge nearly up to the ceiling; written as BIDS."""
 
 from __future__ import annotations
 
