@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -39,6 +40,9 @@ WITHOUT_WEIGHTS: dict[str, dict[str, Any]] = {
 }
 SECONDS = 120
 """After which a trial is given up."""
+
+N_BATCHES = 3
+"""Batches of a trial: memory has settled then."""
 
 WORDS = "a person walks along the river past a small house with a red roof"
 
@@ -79,14 +83,15 @@ def feature_shape(
     Parameters
     ----------
     table : the stimulus table, or one row of it.
-    build_networks : try networks; else they are known from their files alone.
+    build_networks : try networks; else they are known from their files alone, and from earlier trials.
     """
     stored = _stored(study, name, entry)
     projection, components = entry.get("projection"), entry.get("pca")
     kind, arguments = feature_arguments(name, entry)
     trial: dict[str, Any] = {}
-    if kind in TRIED and build_networks:
-        trial = _tried(kind, name, arguments, entry["batch_size"], table, study.config["resources"]["threads"])
+    if kind in TRIED:
+        threads = study.config["resources"]["threads"]
+        trial = _tried(kind, name, arguments, entry["batch_size"], table, threads, build_networks)
     if stored is not None:
         n_extracted = n_stored = stored
     elif kind not in TRIED:
@@ -97,7 +102,7 @@ def feature_shape(
         n_extracted = trial["n_values"]
         n_stored = projection or n_extracted
     else:
-        return str(trial.get("reason", "it is a network, which was not tried"))
+        return str(trial["reason"])
     told = {key: trial.get(key) for key in ("seconds", "start_seconds", "ram")}
     return FeatureShape(n_extracted, n_stored, components, entry["batch_size"], **told)
 
@@ -118,9 +123,12 @@ def _stored(study: Study, name: str, entry: dict[str, Any]) -> int | None:
 
 
 def _tried(
-    kind: str, name: str, arguments: dict[str, Any], batch_size: int, table: pd.DataFrame, threads: int
+    kind: str, name: str, arguments: dict[str, Any], batch_size: int, table: pd.DataFrame, threads: int, anew: bool
 ) -> dict[str, Any]:
-    """What a child says of the extractor: n_values, seconds, start_seconds and ram, or the reason why it cannot."""
+    """What a child says of the extractor: n_values, seconds, start_seconds and ram, or the reason why it cannot.
+
+    Unless ``anew``, only what an earlier child said.
+    """
     if "text" in table:  # the longest texts make the widest batch
         table = table.iloc[table["text"].astype(str).str.len().argsort(kind="stable").to_numpy()[::-1]]
     own = str(arguments.get("model", "")).startswith("local-dir:")
@@ -131,9 +139,11 @@ def _tried(
         "batch_size": batch_size,
         "stimuli": table.iloc[:batch_size][[c for c in ("path", "text") if c in table]].to_dict("list"),
     }
-    kept = cache_file(threads, f"trial-{content_hash([version('brainenc'), given])[:16]}")
+    kept = cache_file(threads, f"trial-{content_hash([version('brainenc'), N_BATCHES, given])[:16]}")
     if kept.exists():
         return dict(storage.read_json(kept))
+    if not anew:
+        return {"reason": "it is a network, which was not tried"}
     command, environment = [sys.executable, "-m", "pipelines.plan_features"], with_threads(threads)
     options: dict[str, Any] = {"env": environment, "capture_output": True, "text": True, "timeout": SECONDS}
     try:
@@ -147,22 +157,26 @@ def _tried(
 
 
 def try_extractor(given: dict[str, Any]) -> dict[str, Any]:
-    """Build an extractor, let it do one batch after a first one, and say what that took; see `_tried`."""
+    """Build an extractor, let it do some batches after a first stimulus, and say what that took; see `_tried`.
+
+    Memory is that of the step: its modules, and a batch that is made while the one before is still held.
+    """
+    import_module("pipelines.extract_features")
     begin = time.perf_counter()
     extractor = features.build(given["kind"], name=given["name"], **given["arguments"])
     size = given["batch_size"]
     with tempfile.TemporaryDirectory() as folder:
-        stimuli = _batch(given["stimuli"], size, Path(folder))
+        stimuli = _batches(given["stimuli"], N_BATCHES * size, Path(folder))
         list(extractor.extract(StimulusSet(stimuli.iloc[:1]), size))
         loaded = time.perf_counter()
-        (batch,) = extractor.extract(StimulusSet(stimuli), size)
+        for batch in extractor.extract(StimulusSet(stimuli), size):
+            n_values = int(np.prod(batch.shape[1:]))
         seconds = (time.perf_counter() - loaded) / len(stimuli)
-    n_values = int(np.prod(batch.shape[1:]))
     return {"n_values": n_values, "seconds": seconds, "start_seconds": loaded - begin, "ram": peak_memory()}
 
 
-def _batch(stimuli: dict[str, list[Any]], size: int, folder: Path) -> pd.DataFrame:
-    """A whole batch of stimuli, repeated as often as needed; made up where none has been rendered."""
+def _batches(stimuli: dict[str, list[Any]], size: int, folder: Path) -> pd.DataFrame:
+    """So many stimuli, repeated as often as needed; made up where none has been rendered."""
     from PIL import Image
 
     paths = [path for path in stimuli.get("path", []) if isinstance(path, str) and Path(path).is_file()]

@@ -6,9 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from brainenc import encoders
 from brainenc.core.stored import ROWS
-from brainenc.encoders.banded import N_GAMMAS_PER_BAND, N_GAMMAS_TWO_BANDS, Banded
+from brainenc.encoders.banded import (
+    N_GAMMAS_PER_BAND,
+    N_GAMMAS_TWO_BANDS,
+    N_LEADERS,
+    Banded,
+    random_weights,
+    two_band_weights,
+)
 from brainenc.features.reduction import BLOCK_BYTES
 from pipelines.plan_features import FeatureShape
 from pipelines.plan_shapes import SubjectShape
@@ -39,6 +48,7 @@ class Demand:
     ----------
     start : kind of process, a key of `IMPORTS`; "" where ``ram`` and ``seconds`` hold the process itself.
     ram, vram : bytes at the peak, beyond the started process.
+    before : bytes at the peak before torch is loaded, beyond a process that holds tables only.
     written : bytes left on disk.
     read, copied : bytes from disk, and through memory.
     flops32, flops64, eigh_flops : operations.
@@ -59,6 +69,7 @@ class Demand:
     seconds: float | None = 0.0
     width: int | None = None
     bound: str = "other"
+    before: int = 0
 
 
 def fit_demand(
@@ -83,20 +94,22 @@ def fit_demand(
     n_delays = len(entry.get("delays") or [0])
     widths = [band.n_features * n_delays for band in bands]
     solver = getattr(encoder, "solver", "himalaya")
+    candidates = _candidates(encoder, widths)
     held = footprint(
         size.n_train,
         widths,
         size.n_targets,
         n_folds=min(encoder.n_folds, max(size.n_groups, 2)),
         n_alphas=encoder.n_alphas if encoder.alphas == "auto" else len(encoder.alphas),
-        n_gammas=_n_gammas(encoder, len(bands)) if isinstance(encoder, Banded) else 1,
+        rounds=candidates,
         solver=solver,
         cv_score=encoder.cv_score,
         n_targets_batch=n_targets_batch or encoder.n_targets_batch,
         extend=encoder.extend,
     )
     responses = reading(size, size.n_train, int(held.width))
-    features, transient = _features(bands, n_delays, size, n_stimuli)
+    features, reduced_at = _features(bands, n_delays, size, n_stimuli)
+    fitted = features.ram + responses + int(held.ram_bytes)
     n_fits = size.n_folds + (size.n_folds > 1)
     start = "himalaya" if solver == "himalaya" else "torch"
     p, joint = sum(widths), len(bands) > 1
@@ -105,8 +118,9 @@ def fit_demand(
     written = n_written + sum(8 * band.n_stored * (band.n_components or 0) for band in reduced)
     return Demand(
         start=start,
-        # Features are read and reduced before the first response is.
-        ram=LIBRARIES + features.ram + max(transient, responses + int(held.ram_bytes)),
+        # Features are read and reduced before torch is loaded, but for those of later folds.
+        ram=LIBRARIES + (fitted if size.n_folds == 1 else max(fitted, reduced_at)),
+        before=LIBRARIES + reduced_at,
         vram=int(held.vram_bytes),
         written=written,
         read=features.read + n_fits * int(held.read_bytes) * size.n_rows // size.n_samples,
@@ -133,37 +147,67 @@ def reading(size: SubjectShape, n_wanted: int, width: int) -> int:
     return stored * (4 * min(size.n_rows, ROWS) + 4 * n_read + AVERAGING * n_wanted)
 
 
-def _n_gammas(encoder: Banded, n_bands: int) -> int:
-    """Candidates of band weights: those given, or as many as `Banded` draws."""
+def _candidates(encoder: Any, widths: Sequence[int]) -> list[list[int]]:
+    """Features with weight in each candidate of band weights, one list a round: those given or drawn, then those near.
+
+    A round of refinement is as large as it can get.
+    """
+    n_bands = len(widths)
+    if not isinstance(encoder, Banded) or n_bands == 1:
+        return [[sum(widths)]]
     if encoder.gammas is not None:
-        return len(encoder.gammas)
-    if n_bands == 1:
-        return 1
-    drawn = encoder.n_gammas or (N_GAMMAS_TWO_BANDS if n_bands == 2 else N_GAMMAS_PER_BAND * n_bands)
-    return drawn + getattr(encoder, "n_refinements", 0)
+        gammas = np.array(encoder.gammas)
+    elif n_bands == 2:
+        gammas = two_band_weights(encoder.n_gammas or N_GAMMAS_TWO_BANDS)
+    else:
+        gammas = random_weights(encoder.n_gammas or N_GAMMAS_PER_BAND * n_bands, n_bands, encoder.seed)
+    first = [int(np.sum(np.array(widths)[gamma > 0])) for gamma in gammas]
+    return [first, *([[sum(widths)] * (N_LEADERS * 2 * n_bands)] * encoder.n_refinements)]
 
 
 def _features(bands: Sequence[FeatureShape], n_delays: int, size: SubjectShape, n_stimuli: int) -> tuple[Demand, int]:
-    """Features of all bands as the step holds them while it fits; and the bytes that loading and reducing one takes.
+    """Features of all bands as the step holds them while it fits; and the most that loading and reducing them takes.
 
-    All are loaded and aligned; of each band the designs of all samples and of the training samples are kept.
+    All are loaded and aligned; of each band the designs of all samples and of the training samples are kept, and the
+    components.
     """
     found = Demand("", ram=0)
-    transient = 0
+    aligned, kept, most = 0, 0, 0
     for band in bands:
-        loaded, aligned = 5 * n_stimuli * band.n_stored, 4 * size.n_samples * band.n_stored
+        loaded, mine = 4 * n_stimuli * band.n_stored, 4 * size.n_samples * band.n_stored
+        most = max(most, aligned + loaded + max(loaded // 4, mine))
+        aligned += mine
+    for band in bands:
+        n_components = band.n_components
         design = 4 * size.n_samples * band.n_features * n_delays
         learned = 4 * size.n_train * band.n_features * n_delays
+        components = 8 * band.n_stored * (n_components or 0)
         small = min(band.n_stored, size.n_train)
-        block = min(BLOCK_BYTES, 8 * size.n_train * band.n_stored)
-        pca = 0 if band.n_components is None else 3 * block + 4 * 8 * small**2
-        transient = max(transient, loaded, pca)
+        if n_components is not None:
+            reducing = 4 * size.n_train * band.n_stored + _reducing(size.n_train, band.n_stored, n_components)
+            most = max(most, aligned + kept + reducing)
+        kept += components + (design if n_components is not None or n_delays > 1 else 0)
         found = replace(
             found,
-            ram=found.ram + aligned + learned + (design if pca or n_delays > 1 else 0),
+            ram=found.ram + learned,
             read=found.read + 4 * n_stimuli * band.n_stored,
-            copied=found.copied + 8 * (aligned + design),
-            flops64=found.flops64 + (2.0 * size.n_train * band.n_stored * small if pca else 0.0),
-            eigh_flops=found.eigh_flops + (9.0 * small**3 if pca else 0.0),
+            copied=found.copied + 8 * (4 * size.n_samples * band.n_stored + design),
+            flops64=found.flops64 + (2.0 * size.n_train * band.n_stored * small if n_components else 0.0),
+            eigh_flops=found.eigh_flops + (9.0 * small**3 if n_components else 0.0),
         )
-    return found, transient
+    return replace(found, ram=found.ram + aligned + kept), most
+
+
+def _reducing(n_train: int, n_features: int, n_components: int) -> int:
+    """Bytes that `PrincipalComponents.fit` takes: blocks as they come and centred, Gram matrix, eigenvectors."""
+    small, row = min(n_train, n_features), 8 * n_features
+    step = min(n_train, max(1, BLOCK_BYTES // row))
+    block, last = row * step, row * (n_train % step or step)  # that of the mean is held to the end
+    gram, vectors = 8 * small**2, 8 * small * n_components
+    if n_features <= n_train:
+        following = block if step < n_train else 0
+        return last + max(2 * block + gram + max(gram, following), block + 2 * gram + vectors)
+    span = row * min(n_train, max(1, 4 * BLOCK_BYTES // row))
+    products = 2 * span if span == row * n_train else 4 * span + gram
+    factorised = (1 if span == row * n_train else 2) * span + 2 * gram + vectors
+    return last + max(products, factorised, 2 * block + gram + vectors + 2 * row * n_components)

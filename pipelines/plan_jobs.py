@@ -15,7 +15,7 @@ from brainenc.core.stored import ROWS
 from brainenc.stats.bootstrap import BLOCK_BYTES
 from brainenc.stats.chunks import CHUNK_BYTES
 from brainenc.stats.identification import KEPT_BYTES
-from pipelines.plan_features import FeatureShape
+from pipelines.plan_features import TRIED, FeatureShape
 from pipelines.plan_fit import Demand, fit_demand, reading
 from pipelines.plan_shapes import Shapes, SubjectShape
 from pipelines.study import Model, Study
@@ -33,8 +33,14 @@ LIBRARIES = 9 * 2**20
 """What h5py and BLAS take once they work."""
 
 DRAWN = ("planted", "planted_movies")  # data sets that render their pictures
-PICTURE_BYTES = 13 * 64 * 64
-"""A rendered picture with its contrast energy."""
+PICTURE_BYTES = 2 * 4 * 8 * 32 * 32
+"""A rendered picture: eight channels of contrast energy, kept twice, or once beside the picture itself."""
+
+CORTEX_BYTES = 104 * 2**20
+"""Parcellation, tuning and smoothing of a planted cortex."""
+
+FIGURE_BYTES, DRAWN_BYTES, MOST_DRAWN = 240 * 2**20, 8 * 2**20, 16
+"""Mesh, lookup and canvas of painted maps, and what each further figure leaves until it is collected."""
 
 TABLE_BYTES = 600
 """A stimulus or a sample in a table: text columns are Python objects."""
@@ -83,20 +89,27 @@ def study_jobs(study: Study, shapes: Shapes) -> Iterator[Job]:
         shape = shapes.features.get(name)
         demand = None if shape is None else _extract(shape, entry, shapes.n_stimuli)
         why = shapes.unknown.get(name, "")
+        if demand is None and not why:
+            why = f"what extracting {name!r} takes is not known before it is tried: run `brainenc plan STUDY.yaml`"
         yield Job(f"extract_features/{name}", "extract_features", "", demand, ("prepare_stimuli",), threads, why)
     for subject in study.subjects:
         yield from _subject_jobs(study, shapes, subject, threads)
     ends = [f"{step}/sub-{s}" for s in study.subjects for step in ("paint_maps", "export_maps", "summarise_regions")]
     ends += [f"check_recovery/sub-{s}" for s in study.subjects if planted]
-    pictures = (40 if _is_painted(config) else 12) * 2**20 + rows
+    pictures = (40 * 2**20 + len(study.subjects) * _n_figures(study) * 2**19) if _is_painted(config) else 12 * 2**20
+    pictures += rows
     yield Job("write_report", "write_report", "", Demand("pictures", ram=pictures, seconds=3.0), tuple(ends))
 
 
-def _extract(shape: FeatureShape, entry: dict[str, Any], n_stimuli: int) -> Demand:
+def _extract(shape: FeatureShape, entry: dict[str, Any], n_stimuli: int) -> Demand | None:
+    """What extracting takes; None for a network that was not tried, whose width is known from its file alone."""
     stored = 4 * n_stimuli * shape.n_stored
     if shape.ram is not None and shape.seconds is not None and shape.start_seconds is not None:
         took = shape.start_seconds + n_stimuli * shape.seconds
-        return Demand("", ram=shape.ram, written=stored, seconds=took, bound="network")
+        held = shape.ram + n_stimuli * TABLE_BYTES + LIBRARIES
+        return Demand("", ram=held, written=stored, seconds=took, bound="network")
+    if entry["class"] in TRIED:
+        return None
     # A table is computed whole once, as a check; an array is read by rows, and mapped or whole unless it is HDF5.
     whole = 4 * n_stimuli * shape.n_extracted
     by_rows = entry["class"] == "array" and str(entry["path"]).lower().endswith((".h5", ".hdf5"))
@@ -115,7 +128,7 @@ def _subject_jobs(study: Study, shapes: Shapes, subject: str, threads: int) -> I
     kind = config["dataset"]["class"]
     values = 4 * size.n_rows * size.n_targets
     table = size.n_rows * TABLE_BYTES
-    yield job("prepare_responses", _prepare(kind, size, table))
+    yield job("prepare_responses", _prepare(kind, size, table, _n_pictures(config, size)))
     split = Demand("table", ram=2 * table + shapes.n_stimuli * TABLE_BYTES, written=size.n_rows * 40)
     yield Job(
         f"split_samples/{here}", "split_samples", subject, split, ("prepare_stimuli", f"prepare_responses/{here}")
@@ -137,23 +150,46 @@ def _subject_jobs(study: Study, shapes: Shapes, subject: str, threads: int) -> I
     n_maps = 5 * len(study.models) + 7
     painted = Demand("table", ram=16 * n_maps * size.n_targets)
     if _is_painted(config):
-        painted = Demand("pictures", ram=200 * 2**20 + 16 * n_maps * size.n_targets, seconds=None)
+        drawn = FIGURE_BYTES + DRAWN_BYTES * min(_n_figures(study), MOST_DRAWN)
+        painted = Demand("pictures", ram=drawn + 16 * n_maps * size.n_targets, seconds=None)
     yield _after("paint_maps", subject, painted, [*scores, *parts])
     exported = Demand("table", ram=2**21 + 24 * n_maps * size.n_targets, written=8 * n_maps * size.n_targets)
     yield _after("export_maps", subject, exported, scores)
     if kind == "planted":
-        truth = 8 * size.n_rows * size.n_targets + 12 * size.n_tested * size.n_targets
+        truth = _planted(size, _n_pictures(config, size))
         yield _after("check_recovery", subject, Demand("table", ram=truth, seconds=None), [*scores, *parts])
 
 
-def _prepare(kind: str, size: SubjectShape, table: int) -> Demand:
-    """What reading one subject's responses takes; what models of BOLD and planted signals take is not known."""
+def _prepare(kind: str, size: SubjectShape, table: int, n_pictures: int) -> Demand:
+    """What reading one subject's responses takes; what models of BOLD and planted signals take is not timed."""
     values = 4 * size.n_rows * size.n_targets
     if kind == "folder":
         block = 4 * min(size.n_rows, 256) * min(size.n_targets, 2**14)
         held = 5 * block // 2 + 2**23 + (0 if size.by_block else values)
         return Demand("table", ram=held + table, read=values, written=values)
+    if kind == "planted":  # the signal is drawn, then measured, and faults are put into a copy
+        measured = _pictures(n_pictures) + 4 * n_pictures * size.n_targets + 2 * values
+        return Demand("table", ram=max(_planted(size, n_pictures), measured) + table, written=values, seconds=None)
     return Demand("pictures", ram=5 * values // 2 + table, written=values, seconds=None)
+
+
+def _n_pictures(config: dict[str, Any], size: SubjectShape) -> int:
+    """Pictures that a subject saw; an upper bound where repetitions are not averaged."""
+    return size.n_samples if config["responses"]["average"] else size.n_rows
+
+
+def _planted(size: SubjectShape, n_pictures: int) -> int:
+    """Bytes of drawing a planted signal: as it is, centred, and squared or divided, float64."""
+    return _pictures(n_pictures) + 3 * 8 * n_pictures * size.n_targets
+
+
+def _pictures(n_pictures: int) -> int:
+    return CORTEX_BYTES + n_pictures * PICTURE_BYTES
+
+
+def _n_figures(study: Study) -> int:
+    """Maps that are painted of a subject: the ceiling, scores, three of the best model, and bands."""
+    return 4 + len(study.models) + sum(len(model.features) for model in study.joint_models)
 
 
 def _is_painted(config: dict[str, Any]) -> bool:

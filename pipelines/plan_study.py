@@ -121,14 +121,15 @@ def predict(job: Job, rates: Calibration | None, gpu: bool = False) -> Predictio
     demand = job.demand
     starts = TYPICAL if rates is None else rates.starts
     start = starts[demand.start] if demand.start else Start(0, starts["torch"].address_space, 0, 0.0)
+    tables = starts["table"]
     seconds, bound = (None, "") if rates is None else _time(demand, start, rates)
     if gpu and demand.vram:
         seconds, bound = None, "GPU"
     return Prediction(
         *told,
-        ram=int((start.ram + demand.ram) * MARGIN) if demand.start else demand.ram,
-        address_space=start.address_space + demand.ram + ARENAS,
-        data=start.data + demand.ram + ARENAS,
+        ram=int(max(start.ram + demand.ram, tables.ram + demand.before) * MARGIN) if demand.start else demand.ram,
+        address_space=max(start.address_space + demand.ram, tables.address_space + demand.before) + ARENAS,
+        data=max(start.data + demand.ram, tables.data + demand.before) + ARENAS,
         vram=demand.vram if gpu else 0,
         disk=demand.written,
         seconds=seconds,
