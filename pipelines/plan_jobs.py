@@ -8,7 +8,7 @@ by ``benchmarks/plan/run.py``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from brainenc.core.stored import ROWS
@@ -128,7 +128,7 @@ def _subject_jobs(study: Study, shapes: Shapes, subject: str, threads: int) -> I
     kind = config["dataset"]["class"]
     values = 4 * size.n_rows * size.n_targets
     table = size.n_rows * TABLE_BYTES
-    yield job("prepare_responses", _prepare(kind, size, table, _n_pictures(config, size)))
+    yield _unless_network(config, job("prepare_responses", _prepare(kind, size, table, _n_pictures(config, size))))
     split = Demand("table", ram=2 * table + shapes.n_stimuli * TABLE_BYTES, written=size.n_rows * 40)
     yield Job(
         f"split_samples/{here}", "split_samples", subject, split, ("prepare_stimuli", f"prepare_responses/{here}")
@@ -157,7 +157,16 @@ def _subject_jobs(study: Study, shapes: Shapes, subject: str, threads: int) -> I
     yield _after("export_maps", subject, exported, scores)
     if kind == "planted":
         truth = _planted(size, _n_pictures(config, size))
-        yield _after("check_recovery", subject, Demand("table", ram=truth, seconds=None), [*scores, *parts])
+        checked = _after("check_recovery", subject, Demand("table", ram=truth, seconds=None), [*scores, *parts])
+        yield _unless_network(config, checked)
+
+
+def _unless_network(config: dict[str, Any], job: Job) -> Job:
+    """The job; not planned where a network, whose memory is not counted, plants the signal."""
+    network = config["dataset"].get("network")
+    if network is None:
+        return job
+    return replace(job, demand=None, unknown=f"what network {str(network)!r} takes, which plants signals, is not known")
 
 
 def _prepare(kind: str, size: SubjectShape, table: int, n_pictures: int) -> Demand:

@@ -123,6 +123,17 @@ def test_what_a_network_takes_is_not_known_from_its_features_alone(study, tmp_pa
     assert all(p.ram > 0 for p in told.values() if p.step == "fit_encoder")
 
 
+def test_signals_planted_on_a_network_are_not_planned_without_it(study):
+    """Their memory is that of a network; signals of the equations are planned."""
+    for network, known in ((None, True), ("somewhere/net", False)):
+        dataset = {"class": "planted", **({"network": network} if network else {})}
+        config = {**study.config, "dataset": dataset}
+        told = {p.step: p for p in planned(replace(study, config=config), large(study)).predictions}
+        for step in ("prepare_responses", "check_recovery"):
+            assert (told[step].ram is not None) == known and ("somewhere/net" in told[step].unknown) != known
+        assert told["clean_responses"].ram > 0
+
+
 def test_features_that_were_made_otherwise_are_not_believed(toy):
     config = json.loads(json.dumps(toy.study.config))
     path = toy.folder / "features" / "a.h5"
