@@ -110,9 +110,9 @@ def _extract(shape: FeatureShape, entry: dict[str, Any], n_stimuli: int) -> Dema
         return Demand("", ram=held, written=stored, seconds=took, bound="network")
     if entry["class"] in TRIED:
         return None
-    # A table is computed whole once, as a check; an array is read by rows, and mapped or whole unless it is HDF5.
+    # A table is computed whole once, as a check; an array is read by rows, from HDF5 and .npy only these.
     whole = 4 * n_stimuli * shape.n_extracted
-    by_rows = entry["class"] == "array" and str(entry["path"]).lower().endswith((".h5", ".hdf5"))
+    by_rows = entry["class"] == "array" and str(entry["path"]).lower().endswith((".h5", ".hdf5", ".npy"))
     held = n_stimuli * TABLE_BYTES + 8 * shape.batch_size * shape.n_extracted
     held += 0 if by_rows else whole if entry["class"] == "array" else 6 * whole
     return Demand("table", ram=held, read=whole, written=stored)
