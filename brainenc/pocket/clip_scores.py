@@ -1,18 +1,20 @@
 """How well a pocket CLIP understands scenes that it has never seen, in sentences that it has never read.
 
 =====================  ================================================================================================
-zero_shot              right category among seven, by prompts, on scenes with exactly one thing
+zero_shot              right category among seven, by prompts for its kinds, on scenes with exactly one thing
 retrieval_1, _5        the scene's own caption (wording "test") among the first 1, 5 of 1,000; equal captions count
 colour                 right colour among all of the category, everything else in the sentence being true
 expression             right expression among five, everything else in the sentence being true
 position               r2 of a ridge from the tokens to the centre of the thing, mean over x and y, held-out scenes
 =====================  ================================================================================================
 
-Sources: Radford et al. 2021 (prompts, ensembles), arXiv:2103.00020.
+Sources: Radford et al. 2021 (prompts, ensembles), arXiv:2103.00020; Novack et al. 2023 (a class by its subclasses),
+arXiv:2302.02551.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,13 +31,16 @@ from brainenc.world.scenes import CATEGORIES, Thing
 FLOORS = {"zero_shot": 0.97, "retrieval_1": 0.80, "colour": 0.85, "expression": 0.50}
 PROMPTS: dict[str, tuple[str, ...]] = {
     "face": ("a face", "the face of a woman", "the face of a man"),
-    "body": ("a person", "a hand", "a leg", "an arm", "a body"),
-    "place": ("a place", "a landscape", "a room", "a house", "a street"),
-    "word": ("a word", "a word in red letters", "a sign with letters"),
-    "food": ("food", "a meal", "something to eat"),
-    "tool": ("a tool", "a hammer", "a wrench", "a screwdriver"),
-    "vehicle": ("a vehicle", "a car", "a bus", "a truck"),
-}
+    "body": ("a person", "a woman", "a man", "an arm", "a leg", "a hand"),
+    "place": ("a house", "a street", "a room", "mountains", "a forest", "a road", "a field", "a beach"),
+    "word": ("a word", "letters", "a sign"),
+    "food": (
+        "salad", "pasta", "an egg", "an apple", "a banana", "an orange", "a burger", "pizza", "cake", "a strawberry",
+        "soup", "a watermelon", "rice",
+    ),
+    "tool": ("a hammer", "scissors", "a screwdriver", "a wrench", "a paintbrush", "a saw"),
+    "vehicle": ("a car", "a truck", "a bus", "a bicycle", "a boat", "a plane"),
+}  # fmt: skip
 FRAMES = ("{}", "an image of {}", "this is {}")
 N_RETRIEVED = 1_000
 
@@ -82,20 +87,26 @@ def quick_scores(model: nn.Module, tokenizer: Any, scenes: ScenesCache) -> dict[
 
 
 def zero_shot(model: nn.Module, tokenizer: Any, images: Tensor, categories: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Whether the category whose prompts lie nearest is the true one, (n,) of bool.
+    """Whether the most probable category is the true one, (n,) of bool.
+
+    A category is as probable as its kinds are on average: ``p(c) ~ mean_k exp(s u . v_ck)``, s the model's own scale,
+    v_ck the unit mean of a kind's prompts.
 
     Parameters
     ----------
     images : Tensor (n, width)
-        Unit embeddings.
+        Unit embeddings u.
     categories : sequence of n str
     """
-    means = []
+    scale = torch.as_tensor(model.logit_scale).detach().float().exp().cpu()
+    evidence = []
     for category in CATEGORIES:
-        prompts = [frame.format(words) for words in PROMPTS[category] for frame in FRAMES]
-        means.append(torch.nn.functional.normalize(embed_texts(model, tokenizer, prompts).mean(0), dim=0))
-    nearest = (images @ torch.stack(means).T).argmax(1).tolist()
-    return np.array([CATEGORIES[found] == category for found, category in zip(nearest, categories, strict=True)])
+        framed = [frame.format(words) for words in PROMPTS[category] for frame in FRAMES]
+        kinds = embed_texts(model, tokenizer, framed).view(len(PROMPTS[category]), len(FRAMES), -1).mean(1)
+        kinds = torch.nn.functional.normalize(kinds, dim=1)
+        evidence.append(torch.logsumexp(scale * images @ kinds.T, 1) - math.log(len(kinds)))
+    found = torch.stack(evidence, 1).argmax(1).tolist()
+    return np.array([CATEGORIES[best] == category for best, category in zip(found, categories, strict=True)])
 
 
 def retrieval(images: Tensor, texts: Tensor, sentences: Sequence[str], k: int) -> float:

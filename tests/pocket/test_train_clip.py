@@ -23,7 +23,15 @@ from brainenc.pocket.clip_model import (
     save_clip,
     token_maps,
 )
-from brainenc.pocket.clip_scores import choose_attribute, probe_position, retrieval, score_clip, zero_shot
+from brainenc.pocket.clip_scores import (
+    FRAMES,
+    PROMPTS,
+    choose_attribute,
+    probe_position,
+    retrieval,
+    score_clip,
+    zero_shot,
+)
 from brainenc.pocket.text_encoder import embed_sentences, write_encoder
 from brainenc.pocket.tokenizer import encode
 from brainenc.pocket.train_clip import ClipRecipe, contrastive_loss, make
@@ -254,7 +262,7 @@ class Oracle(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
+        self.logit_scale = torch.nn.Parameter(torch.tensor(3.0))
 
 
 def test_retrieval_counts_equal_sentences_and_ranks():
@@ -283,15 +291,39 @@ def test_a_planted_understanding_is_found_and_a_blind_one_is_not(scenes, tokeniz
     assert not choose_attribute(oracle, tokenizer, images, things, "expression").any()
 
 
-def test_zero_shot_chooses_the_nearest_category(tokenizer):
-    from brainenc.pocket.clip_scores import FRAMES, PROMPTS
-
+def test_zero_shot_finds_the_category_of_every_kind(tokenizer):
+    """An image embedded where the sentences of a kind lie is of its category, and of no other."""
     oracle = Oracle()
-    means = [
-        embed_texts(oracle, tokenizer, [f.format(p) for p in PROMPTS[c] for f in FRAMES]).mean(0) for c in CATEGORIES
-    ]
-    assert zero_shot(oracle, tokenizer, torch.stack(means), CATEGORIES).all()
-    assert not zero_shot(oracle, tokenizer, torch.stack(means), CATEGORIES[::-1])[[0, 1, 2, 4, 5, 6]].any()
+    asked = [(c, kind) for c in CATEGORIES for kind in PROMPTS[c]]
+    sentences = [frame.format(kind) for _, kind in asked for frame in FRAMES]
+    images = embed_texts(oracle, tokenizer, sentences).view(len(asked), len(FRAMES), -1).mean(1)
+    images = torch.nn.functional.normalize(images, dim=1)
+    assert zero_shot(oracle, tokenizer, images, [c for c, _ in asked]).all()
+    others = [CATEGORIES[(CATEGORIES.index(c) + 1) % len(CATEGORIES)] for c, _ in asked]
+    assert not zero_shot(oracle, tokenizer, images, others).any()
+
+
+def test_a_category_is_the_mean_of_its_kinds(tokenizer):
+    """Against a slow loop over p(c) ~ mean_k exp(s cos), on random images."""
+    oracle = Oracle()
+    images = torch.nn.functional.normalize(torch.randn(20, 64, generator=torch.Generator().manual_seed(5)), dim=1)
+    for image in images:
+        evidence = {}
+        for c in CATEGORIES:
+            terms = []
+            for kind in PROMPTS[c]:
+                v = sum(embed_texts(oracle, tokenizer, [frame.format(kind)])[0] for frame in FRAMES)
+                terms.append(np.exp(np.exp(3.0) * float(image @ v / v.norm())))
+            evidence[c] = np.mean(terms)
+        best = max(evidence, key=evidence.get)
+        assert zero_shot(oracle, tokenizer, image[None], [best]).all()
+
+
+def test_every_kind_that_scenes_show_has_a_prompt(scenes):
+    shown = {(thing.category, thing.attributes["kind"]) for things in scenes.things for thing in things}
+    assert len({category for category, _ in shown}) == len(CATEGORIES)
+    for category, kind in shown:
+        assert any(kind in prompt.split() for prompt in PROMPTS[category]), f"no prompt for {kind}"
 
 
 def test_the_probe_finds_a_planted_position_and_none_in_noise():
