@@ -6,8 +6,8 @@
 
 Each shape is a folder of its own: HDF5 responses and stored features are generated, `brainenc plan` predicts, `brainenc
 run --cores 1` runs, every step in a fresh process that tells its own peak (``VmHWM``). Then each fit runs again under
-``ulimit -v`` at the planned address space plus 20 %, and, where control groups may be made, under a memory limit at the
-planned RAM plus 20 %.
+``ulimit -v`` at the planned address space plus 20 % and, where control groups may be made, under a memory limit at the
+planned RAM plus 20 %, both at once.
 """
 
 from __future__ import annotations
@@ -183,17 +183,28 @@ def call(*words: Any) -> None:
 
 
 def survives(study_file: Path, results: Path, job: dict[str, Any], folder: Path) -> list[str]:
-    """Run a fit again under each limit that can be set here, and say which it survived."""
+    """Run a fit again under the limits that can be set here, all at once, and say which it survived.
+
+    If it does not survive all together, it runs under each alone.
+    """
     command = fit_command(study_file, results, job, folder)
-    told = []
-    address_space = int(job["address_space"] * SLACK / 1024)
-    run = subprocess.run(["bash", "-c", f'ulimit -v {address_space}; exec "$@"', "-", *command], capture_output=True)
-    told.append("ulimit -v kept" if run.returncode == 0 else f"ulimit -v FAILED: {run.stderr[-300:]!r}")
+    shell = f"ulimit -v {int(job['address_space'] * SLACK / 1024)}; "
     group = make_group(int(job["ram"] * SLACK))
+    limits = {"ulimit -v": shell} | ({} if group is None else {"cgroup": f"echo $$ > {group}/cgroup.procs; "})
+
+    def run(before: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["bash", "-c", before + 'exec "$@"', "-", *command], capture_output=True)
+
+    if run("".join(limits.values())).returncode == 0:
+        told = [f"{name} kept" for name in limits]
+    else:
+        alone = {name: run(before) for name, before in limits.items()}
+        told = [
+            f"{name} kept" if done.returncode == 0 else f"{name} FAILED ({done.returncode}): {done.stderr[-300:]!r}"
+            for name, done in alone.items()
+        ]
+        told.append("together FAILED")
     if group is not None:
-        inside = f'echo $$ > {group}/cgroup.procs; exec "$@"'
-        run = subprocess.run(["bash", "-c", inside, "-", *command], capture_output=True)
-        told.append("cgroup kept" if run.returncode == 0 else f"cgroup FAILED ({run.returncode})")
         group.rmdir()
     return told
 
