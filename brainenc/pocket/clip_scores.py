@@ -2,7 +2,8 @@
 
 =====================  ================================================================================================
 zero_shot              right category among seven, by prompts for its kinds, on scenes with exactly one thing
-retrieval_1, _5        the scene's own caption (wording "test") among the first 1, 5 of 1,000; equal captions count
+retrieval_1, _5        the scene's own caption (wording "test") among the first 1, 5 of 1,000; captions that state the
+                       same facts in other forms count
 colour                 right colour among all of the category, everything else in the sentence being true
 expression             right expression among five, everything else in the sentence being true
 position               r2 of a ridge from the tokens to the centre of the thing, mean over x and y, held-out scenes
@@ -58,7 +59,7 @@ def score_clip(
     texts = [styles[scenes.styles.index("full")] for styles in scenes.test_captions[:first]]
     embedded = embed_texts(model, tokenizer, texts)
     for k in (1, 5):
-        scores[f"retrieval_{k}"] = retrieval(images[:first], embedded, texts, k)
+        scores[f"retrieval_{k}"] = retrieval(images[:first], embedded, facts_of(scenes)[:first], k)
     scores["n_retrieval"] = first
     for attribute in ("colour", "expression"):
         things = [(int(i), scenes.things[i][0]) for i in single if names(scenes.things[i][0], attribute)]
@@ -81,7 +82,7 @@ def quick_scores(model: nn.Module, tokenizer: Any, scenes: ScenesCache) -> dict[
     chosen = choose_attribute(model, tokenizer, images, faces, "expression")
     return {
         "zero_shot": float(zero_shot(model, tokenizer, images[single], scenes.main[single]).mean()),
-        "retrieval_1": retrieval(images, embed_texts(model, tokenizer, texts), texts, 1),
+        "retrieval_1": retrieval(images, embed_texts(model, tokenizer, texts), facts_of(scenes), 1),
         "expression": float(chosen.mean()) if len(chosen) else float("nan"),
     }
 
@@ -109,8 +110,15 @@ def zero_shot(model: nn.Module, tokenizer: Any, images: Tensor, categories: Sequ
     return np.array([CATEGORIES[best] == category for best, category in zip(found, categories, strict=True)])
 
 
+def facts_of(scenes: ScenesCache) -> list[str]:
+    """What the full captions state, in one form whatever the sentence: things and background."""
+    return [styles[scenes.styles.index("list")] for styles in scenes.captions]
+
+
 def retrieval(images: Tensor, texts: Tensor, sentences: Sequence[str], k: int) -> float:
-    """Share of images (n, width) among whose ``k`` nearest texts (n, width) is one that reads as their own.
+    """Share of images (n, width) among whose ``k`` nearest texts (n, width) is one that states what their own does.
+
+    ``sentences`` are n statements; texts whose statements are equal stand for each other.
 
     Raises
     ------

@@ -36,7 +36,8 @@ from brainenc.pocket.text_encoder import embed_sentences, write_encoder
 from brainenc.pocket.tokenizer import encode
 from brainenc.pocket.train_clip import ClipRecipe, contrastive_loss, make
 from brainenc.pocket.wordings import TEMPLATES, names, say, swaps
-from brainenc.world.scenes import CATEGORIES, Thing
+from brainenc.world.scene_captions import STYLES
+from brainenc.world.scenes import CATEGORIES, Thing, captions, plan_scene
 
 SMALL = ClipRecipe(
     n_scenes=192,
@@ -273,6 +274,17 @@ def test_retrieval_counts_equal_sentences_and_ranks():
     assert retrieval(swapped + 0.5 * texts, texts, list("abcd"), 2) == 1.0
     with pytest.raises(DataError, match="3 images, 4 texts"):
         retrieval(texts[:3], texts, list("abcd"), 1)
+
+
+def test_sentences_of_one_scene_state_the_same_facts():
+    """Two wordings with other sentence forms, one list of facts; another scene has another."""
+    plans = [plan_scene(500_000 + i, ["tool"]) for i in range(20)]
+    at = STYLES.index("list")
+    for plan in plans:
+        told = {captions(plan, seed, wording="train")[at] for seed in range(10)}
+        assert len(told) == 1
+        assert len({captions(plan, seed, wording="test")[STYLES.index("full")] for seed in range(10)}) > 1
+    assert len({captions(plan)[at] for plan in plans}) > 15
 
 
 def test_a_planted_understanding_is_found_and_a_blind_one_is_not(scenes, tokenizer):
