@@ -22,6 +22,7 @@ from brainenc.pocket.cards import Made
 from brainenc.pocket.clip_model import WEIGHTS, load_clip
 from brainenc.pocket.clip_scores import retrieval
 from brainenc.pocket.making import find_network
+from brainenc.pocket.saving import save_half
 from brainenc.pocket.scenes_cache import ScenesCache, open_scenes
 from brainenc.pocket.text_tower import convert_text_tower
 from brainenc.pocket.tokenizer import encode, save_tokenizer
@@ -31,14 +32,13 @@ FLOORS: dict[str, float] = {}
 
 
 def write_encoder(clip: nn.Module, tokenizer: Any, out: Path) -> Any:
-    """Write the text tower of a pocket CLIP as a folder of transformers, half precision; return it in float32."""
+    """Write the text tower of a pocket CLIP as a folder of transformers, half precision; return what it will be read as."""
     tower = convert_text_tower(clip, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    tower.half().save_pretrained(out)
-    (out / "model.safetensors").chmod(0o644)
+    save_half(tower, out)
     save_tokenizer(tokenizer, out)
     write_json(out / "1_Pooling" / "config.json", {"pooling_mode_lasttoken": True})
     write_json(out / "sentence_bert_config.json", {"max_seq_length": tokenizer.model_max_length})
-    return tower.float()
+    return tower.half().float()
 
 
 def embed_sentences(tower: Any, tokenizer: Any, texts: list[str]) -> Tensor:
