@@ -32,7 +32,7 @@ FLOORS: dict[str, float] = {}
 
 
 def write_encoder(clip: nn.Module, tokenizer: Any, out: Path) -> Any:
-    """Write the text tower of a pocket CLIP as a folder of transformers, half precision; return what it will be read as."""
+    """Write the text tower of a pocket CLIP as a folder of transformers, half precision; return it as read back."""
     tower = convert_text_tower(clip, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     save_half(tower, out)
     save_tokenizer(tokenizer, out)

@@ -6,6 +6,7 @@ within three standard errors of the smaller number of scenes.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,22 @@ def test_files_are_those_of_the_card_and_no_floor_is_missed(name: str) -> None:
     if card["steps"] is not None:
         assert card["data"]["first_seed"] == 1_000_000
         assert (folder / "log.csv").read_text().splitlines()[-1].startswith(f"{card['steps']},")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_document_says_what_the_card_says(name: str) -> None:
+    text = (Path(pocket.__file__).parents[2] / "docs" / "pocket.md").read_text(encoding="utf-8")
+    (row,) = (
+        line
+        for line in text.splitlines()
+        if line.startswith(f"| `{name}` |") and "floor" in line or line.startswith(f"| `{name}` | none")
+    )
+    card = read_json(WEIGHTS / name / "card.json")
+    scores = {f"{value:.3f}".lstrip("0") for value in card["scores"].values()}
+    stated = set(re.findall(r"(?<![\d(])\.\d{3}\b", row))
+    assert stated and stated <= scores
+    assert card["minutes"] is None or f"{card['minutes']} minutes" in row
+    assert all("below its floor" in row for _ in card["below_floor"])
 
 
 def test_all_weights_together_stay_small() -> None:
