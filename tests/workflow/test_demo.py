@@ -73,10 +73,20 @@ def test_the_planted_truth_is_in_no_file_that_a_fit_reads(demo: Path) -> None:
     assert all(c in known or c.startswith(("size_", "attribute_")) for c in table.columns)
 
 
-def test_captions_explain_less_than_the_planted_features(demo: Path) -> None:
+def test_a_network_explains_less_than_the_planted_features(demo: Path) -> None:
     table = pd.concat(storage.read_table(p) for p in sorted(demo.glob("sub-*/comparisons.tsv")))
-    whole = table[(table["model_b"] == "ridge/captions") & (table["region"] == "all targets")]
+    planted = table["model_a"] == "banded/energy+scene"
+    whole = table[planted & (table["model_b"] == "ridge/clip") & (table["region"] == "all targets")]
     assert len(whole) == 4 and (whole["lower"] > 0).all()
+
+
+def test_what_pocket_networks_made_says_so(demo: Path) -> None:
+    assert "Pocket networks</b> (pocket-clip, pocket-text)" in (demo / "report.html").read_text(encoding="utf-8")
+    listed = storage.read_json(demo / "sub-01" / "figures" / "figures.json")
+    (score,) = (entry for entry in listed if entry["name"] == "ridge_clip_correlation")
+    assert score["caption"].endswith("Features of pocket-clip, a pocket network: small, trained on drawn scenes.")
+    (planted,) = (entry for entry in listed if entry["name"] == "banded_energy+scene_correlation")
+    assert "pocket" not in planted["caption"]
 
 
 def test_report_in_a_browser(demo: Path, tmp_path: Path) -> None:
