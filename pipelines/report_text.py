@@ -154,9 +154,9 @@ def alpha_histograms(cards: dict[str, dict[str, Any]]) -> dict[str, tuple[list[f
 
 
 def pocket_networks(config: dict[str, Any]) -> list[str]:
-    """Names of the pocket networks that the data set and the feature spaces use."""
+    """Names of the pocket networks that the data set and the feature spaces use, sorted."""
     named = [config["dataset"].get("network"), *(entry.get("model") for entry in config["features"].values())]
-    return list(dict.fromkeys(name for name in named if str(name).startswith("pocket-")))
+    return sorted({name for name in named if str(name).startswith("pocket-")})
 
 
 def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, Any]]) -> str:

@@ -40,7 +40,7 @@ def test_every_model_that_uses_a_pocket_network_has_a_note(toy, study):
 def test_a_network_that_planted_is_named_too(study):
     assert pocket_networks(study.config) == ["pocket-clip"]
     planted = {"class": "planted", "network": "pocket-net"}
-    assert pocket_networks({**study.config, "dataset": planted}) == ["pocket-net", "pocket-clip"]
+    assert pocket_networks({**study.config, "dataset": planted}) == ["pocket-clip", "pocket-net"]
 
 
 def test_the_report_says_so_and_only_then(toy, study, tmp_path):
