@@ -37,7 +37,7 @@ def fit_encoder(
     ----------
     responses, split : Path
     features : list of Path
-        One file per band.
+        One file per band; each says which feature space it holds.
     parameters : dict
         ``encoder``: its entry in the study; ``features``: the entries of its feature spaces; ``average``; ``seed``.
     output : Path
@@ -48,7 +48,7 @@ def fit_encoder(
         Held-out predictions ``Y_hat`` (n_tested, n_targets) and ``band:<name>`` of banded encoders.
     """
     samples = load_samples(responses, split, parameters["average"])
-    bands = dict(parameters["features"])
+    bands = _bands(features, parameters["features"])
     kind, arguments = class_and_arguments(parameters["encoder"], *OWN_ENCODER_KEYS)
     if len((arguments.get("gammas") or [[]])[0]) not in (0, len(bands)):
         # A joint model without one band: the weights given for all bands say nothing of those that are left.
@@ -99,6 +99,17 @@ def fit_encoder(
             "provenance": made,
         },
     )
+
+
+def _bands(features: list[Path], entries: dict[str, Any]) -> dict[str, Any]:
+    """Entries of the feature spaces in the order of their files: a mapping that came as JSON has lost its own."""
+    names = [storage.features_name(path) for path in features]
+    if sorted(names) != sorted(entries):
+        raise DataError(
+            f"feature files hold {', '.join(names)}, but the parameters speak of {', '.join(entries)}: give one file "
+            "for each."
+        )
+    return {name: entries[name] for name in names}
 
 
 def _fit(

@@ -177,6 +177,12 @@ def load_features(path: Path | str) -> Features:
         return Features(file["values"][:], layout.texts(file["stimulus_ids"]), str(file.attrs["name"]))
 
 
+def features_name(path: Path | str) -> str:
+    """The feature space that a file holds, as the study names it; its values are not read."""
+    with layout.open_file(path, "features") as file:
+        return str(file.attrs["name"])
+
+
 def save_responses(path: Path | str, responses: Responses, provenance: Mapping[str, Any] | None = None) -> None:
     """Write responses; values that are on disk pass through memory block by block."""
     n_samples, n_targets = responses.values.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -235,17 +236,23 @@ def test_an_encoder_that_streams_leaves_the_same_files(toy, tmp_path, monkeypatc
     ]
 
 
-def test_bands_keep_their_predictions_whatever_their_order(toy, tmp_path):
-    """Names of a file are sorted, bands of a study are not."""
-    config = toy.study.config["features"]
-    features = {"z": toy.folder / "features" / "a.h5", "b": toy.folder / "features" / "b.h5"}
-    encoder = {**toy.study.config["encoders"]["banded"], "gammas": [[0.5, 0.5], [0.9, 0.1]]}
-    parameters = {"encoder": encoder, "features": {"z": config["a"], "b": config["b"]}, "seed": 0, "average": True}
+def test_bands_keep_their_names_and_entries_whatever_their_order(toy, tmp_path):
+    """Parameters come as JSON with sorted keys; a study's bands, and so the files, come in any order."""
+    config, folder = toy.study.config["features"], toy.folder / "features"
+    encoder = {**toy.study.config["encoders"]["banded"], "gammas": [[0.5, 0.5], [0.1, 0.9]]}
+    given = {"encoder": encoder, "features": {"b": config["b"], "a": config["a"]}, "seed": 0, "average": True}
+    parameters = json.loads(json.dumps(given, sort_keys=True))
+    assert list(parameters["features"]) == ["a", "b"]
     files = [tmp_path / name for name in ("encoder", "card", "predictions")]
-    fit_encoder(toy.subject / "responses.h5", toy.subject / "split.tsv", list(features.values()), parameters, *files)
+    before = toy.subject / "responses.h5", toy.subject / "split.tsv"
+    fit_encoder(*before, [folder / "b.h5", folder / "a.h5"], parameters, *files)
     held_out = storage.load_arrays(files[2])
     r = {
         name: metrics.correlation(held_out[name][:, :8], held_out["Y_hat"][:, :8]).mean()
-        for name in ("band:z", "band:b")
+        for name in ("band:a", "band:b")
     }
-    assert r["band:z"] > 0.9 > 0.5 > r["band:b"]  # the first eight targets follow a, here called z
+    assert r["band:a"] > 0.9 > 0.5 > r["band:b"]  # the first eight targets follow a
+    assert storage.read_json(files[1])["features"] == {"b": config["b"], "a": config["a"]}
+    assert {name for name in storage.load_arrays(files[0]) if name.startswith("pca:b:")}
+    with pytest.raises(DataError, match="files hold b, but the parameters speak of a, b"):
+        fit_encoder(*before, [folder / "b.h5"], parameters, *files)
