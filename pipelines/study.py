@@ -70,8 +70,9 @@ class Study:
         """What must stand beside every result of a model on pocket networks, by the model's label."""
         notes = {}
         for model in self.models:
-            names = dict.fromkeys(str(self.config["features"][space].get("model")) for space in model.features)
-            pocket = [name for name in names if name.startswith("pocket-")]
+            entries = [self.config["features"][space] for space in model.features]
+            trained = [str(entry.get("model")) for entry in entries if entry.get("random_weights") is None]
+            pocket = [name for name in dict.fromkeys(trained) if name.startswith("pocket-")]
             if pocket:
                 what = "a pocket network" if len(pocket) == 1 else "pocket networks"
                 notes[model.label] = f"Features of {' and '.join(pocket)}, {what}: small, trained on drawn scenes."

@@ -8,13 +8,12 @@ of Gorgolewski et al. 2016, doi:10.1038/sdata.2016.44.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from brainenc.core.storage import atomic_path
+from brainenc.core.storage import atomic_path, write_json, write_text
 from brainenc.datasets.planted_movies import PlantedMoviesDataset, Reel
 from brainenc.datasets.planted_pictures import write_picture
 
@@ -30,9 +29,9 @@ def write_bids(dataset: PlantedMoviesDataset, folder: Path) -> dict[str, str]:
     """
     folder = Path(folder)
     description = {"Name": "planted movies: artificial, not a brain", "BIDSVersion": "1.9.0", "DatasetType": "raw"}
-    _write_text(folder / "dataset_description.json", json.dumps(description, indent=2))
+    write_json(folder / "dataset_description.json", description)
     sidecar = {"RepetitionTime": dataset.tr, "TaskName": TASK, "StartTime": 0.0}
-    _write_text(folder / f"task-{TASK}_bold.json", json.dumps(sidecar, indent=2))
+    write_json(folder / f"task-{TASK}_bold.json", sidecar)
     for reel in dataset.reels:
         for k, name in enumerate(reel.clip_ids):
             write_picture(folder / "stimuli" / f"{name}.png", reel.film.paint(k)[0])
@@ -52,7 +51,7 @@ def _write_subject(dataset: PlantedMoviesDataset, subject: str, folder: Path) ->
         labels[np.nonzero(mask)] += np.int16(value) * member
     _save_volume(folder / REGIONS.format(subject=subject), labels)
     names = "".join(f"{value}\t{name}\n" for value, name in enumerate(regions, start=1))
-    _write_text(folder / REGIONS.format(subject=subject).replace(".nii.gz", ".tsv"), "index\tname\n" + names)
+    write_text(folder / REGIONS.format(subject=subject).replace(".nii.gz", ".tsv"), "index\tname\n" + names)
     reels = {reel.film.name: reel for reel in dataset.reels}
     run, film = responses.column("run"), responses.column("film")
     for number in np.unique(run):
@@ -62,7 +61,7 @@ def _write_subject(dataset: PlantedMoviesDataset, subject: str, folder: Path) ->
         bold[mask] = BASELINE * (1 + responses.values[rows].T / 100)
         _save_volume(stem.with_name(f"{stem.name}_bold.nii.gz"), bold, dataset.tr)
         events = _events(reels[str(film[rows[0]])])
-        _write_text(stem.with_name(f"{stem.name}_events.tsv"), events.to_csv(sep="\t", index=False))
+        write_text(stem.with_name(f"{stem.name}_events.tsv"), events.to_csv(sep="\t", index=False))
 
 
 def _events(reel: Reel) -> pd.DataFrame:
@@ -88,8 +87,3 @@ def _save_volume(path: Path, values: np.ndarray, tr: float | None = None) -> Non
         image.header.set_xyzt_units("mm", "sec")
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -37,6 +37,12 @@ def test_every_model_that_uses_a_pocket_network_has_a_note(toy, study):
     assert joint == "Features of pocket-clip and pocket-text, pocket networks: small, trained on drawn scenes."
 
 
+def test_an_untrained_twin_is_not_called_trained(study):
+    entry = {"class": "open_clip", "model": "pocket-clip", "random_weights": 0}
+    untrained = resolve_study({**study.config, "features": {**study.config["features"], "a": entry}})
+    assert untrained.pocket_notes == {}
+
+
 def test_a_network_that_planted_is_named_too(study):
     assert pocket_networks(study.config) == ["pocket-clip"]
     planted = {"class": "planted", "network": "pocket-net"}
