@@ -114,6 +114,17 @@ class TrainingLog:
         return [row[name] for row in self.rows if name in row]
 
 
+def joined(logs: Sequence[TrainingLog]) -> TrainingLog:
+    """One log of trainings that followed each other; steps and seconds run on."""
+    rows: list[dict[str, float]] = []
+    steps, seconds = 0, 0.0
+    for log in logs:
+        for row in log.rows:
+            rows.append({**row, "step": row["step"] + steps, "seconds": round(row["seconds"] + seconds, 1)})
+        steps, seconds = steps + log.steps, seconds + log.seconds
+    return TrainingLog(tuple(rows), steps, seconds)
+
+
 def as_csv(rows: Sequence[dict[str, float]]) -> str:
     """Rows as comma-separated text; what a row lacks stays empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))

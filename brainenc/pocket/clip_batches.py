@@ -1,10 +1,11 @@
 """Batches for training a pocket CLIP, each a function of one generator: which scenes, which words, which zoom.
 
-Three kinds are mixed. *Free* batches take any scenes with captions of any style. *Hard* batches take scenes of one
-category, so that attributes tell the captions apart. *Asking* batches take scenes of one category with one thing and a
-sentence that names one attribute alone ("a smiling face"): what is right is then decided by that attribute. In a
-share of the rows the picture is cut around its thing, so that small marks (a mouth) are also seen large; the words of
-such a row do not say where the thing is.
+Four kinds are mixed. *Free* batches take any scenes with captions of any style. *Hard* batches take scenes of one
+category, so that attributes tell the captions apart. *Crowded* batches take scenes with several things, half of these
+batches scenes that share a category: the other thing then decides. *Asking* batches take scenes of one category with
+one thing and a sentence that names one attribute alone ("a smiling face"): what is right is then decided by that
+attribute. In a share of the rows the picture is cut around its thing, so that small marks (a mouth) are also seen
+large; the words of such a row do not say where the thing is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Mixture:
     batch_size: int = 128
     hard: float = 0.25
     asking: float = 0.15
+    crowded: float = 0.0
     zoomed: float = 0.3
     widest: float = 1.8  # side of the cut over the longer side of the thing
     styles: tuple[tuple[str, float], ...] = (
@@ -64,6 +66,7 @@ class Batches:
         main, is_single = scenes.main, scenes.is_single
         self.of_category = {str(c): np.flatnonzero(main == c) for c in np.unique(main) if c}
         self.askable = _askable(scenes, main, is_single)
+        self.crowds = _crowds(scenes)
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images (batch_size, 3, size, size) float32 and tokens (batch_size, context_length) int64."""
@@ -77,6 +80,8 @@ class Batches:
         else:
             if kind < mixture.asking + mixture.hard:
                 rows = rng.choice(self.of_category[list(self.of_category)[rng.integers(len(self.of_category))]], size)
+            elif self.crowds and kind < mixture.asking + mixture.hard + mixture.crowded:
+                rows = rng.choice(self.crowds[rng.integers(len(self.crowds))], size)
             else:
                 rows = rng.integers(len(self.scenes), size=size)
             zoomed = (rng.random(size) < mixture.zoomed) & np.array([self._may_zoom(row) for row in rows])
@@ -111,6 +116,14 @@ def _askable(scenes: ScenesCache, main: np.ndarray, is_single: np.ndarray) -> di
         if len({scenes.things[i][0].attributes[attribute] for i in rows}) > 1:
             found[category, attribute] = np.array(rows)
     return found
+
+
+def _crowds(scenes: ScenesCache) -> list[np.ndarray]:
+    """Scenes with several things: for each category those that hold it, and as often all of them."""
+    several = np.array([len(scene) > 1 for scene in scenes.things])
+    sharing = [np.flatnonzero(several & holds) for holds in scenes.shown.T]
+    sharing = [rows for rows in sharing if len(rows)]
+    return sharing + [np.flatnonzero(several)] * len(sharing)
 
 
 def _slide(rng: np.random.Generator, low: float, high: float, side: float) -> float:

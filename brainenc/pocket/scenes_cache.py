@@ -66,6 +66,11 @@ class ScenesCache:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, rows: slice) -> ScenesCache:
+        """Some of the scenes, in the same file."""
+        texts = self.captions[rows], self.test_captions[rows]
+        return ScenesCache(self.images[rows], *texts, self.things[rows], self.seeds[rows], self.path)
+
     @property
     def shown(self) -> np.ndarray:
         """Whether a category is in a scene, (n, 7) of bool in the order of ``CATEGORIES``."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from brainenc.core.types import DataError
+from brainenc.nn.recipe import joined
 from brainenc.nn.training import Recipe, train
 from brainenc.pocket import check_name
 from brainenc.pocket.cards import Made
@@ -34,27 +35,71 @@ from brainenc.pocket.tokenizer import train_tokenizer
 N_FOR_TOKENIZER = 5_000  # scenes whose captions make the tokenizer: equal for both networks
 
 
+def _course(steps: int, learning_rate: float) -> Recipe:
+    return Recipe(
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup=100,
+        weight_decay=0.05,
+        betas=(0.9, 0.98),
+        clip=1.0,
+        ema=0.998,
+        validate_every=500,
+        checkpoint_every=500,
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training: scenes, batches, course. The next stage begins with what this one leaves."""
+
+    n_scenes: int
+    mixture: Mixture
+    course: Recipe
+
+
+FIRST = Stage(100_000, Mixture(), _course(5_000, 1.5e-3))
+# Second: scenes with two things, and plain names of what is shown, both rare in the first.
+SECOND = Stage(
+    200_000,
+    Mixture(
+        hard=0.12,
+        asking=0.08,
+        crowded=0.3,
+        zoomed=0.2,
+        styles=(
+            ("full", 0.28),
+            ("things", 0.20),
+            ("attributes", 0.10),
+            ("sentence", 0.08),
+            ("short", 0.14),
+            ("category", 0.09),
+            ("list", 0.06),
+            ("placed", 0.05),
+        ),
+    ),
+    _course(5_000, 1e-3),
+)
+
+
 @dataclass(frozen=True)
 class ClipRecipe:
-    """How a pocket CLIP is made: scenes, batches, course."""
+    """How a pocket CLIP is made: its stages, and the scenes that score it."""
 
-    n_scenes: int = 100_000
     n_validation: int = 1_000
     n_test: int = 4_000
-    mixture: Mixture = Mixture()
-    course: Recipe = field(
-        default_factory=lambda: Recipe(
-            steps=5_000,
-            learning_rate=1.5e-3,
-            warmup=100,
-            weight_decay=0.05,
-            betas=(0.9, 0.98),
-            clip=1.0,
-            ema=0.998,
-            validate_every=500,
-            checkpoint_every=500,
-        )
-    )
+    stages: tuple[Stage, ...] = (FIRST, SECOND)
+
+    def shortened(self, steps: int | None) -> ClipRecipe:
+        """The recipe with ``steps`` in all, at least one in each stage, in the stages' proportions."""
+        if steps is None:
+            return self
+        share = steps / sum(stage.course.steps for stage in self.stages)
+        stages = [
+            replace(stage, course=shorten(stage.course, max(1, round(share * stage.course.steps))))
+            for stage in self.stages
+        ]
+        return replace(self, stages=tuple(stages))
 
 
 SEEDS = {"pocket-clip": 0, "pocket-clip-b": 1}
@@ -135,26 +180,37 @@ def make(
     if check_name(name) not in DESIGNS:
         raise DataError(f"{name!r} is no CLIP, wanted one of {', '.join(DESIGNS)}: use the page that trains it.")
     recipe, seed, design = recipe or ClipRecipe(), SEEDS[name], DESIGNS[name]
-    recipe = replace(recipe, course=shorten(recipe.course, steps))
-    scenes = open_scenes(cache, "train", recipe.n_scenes)
+    recipe = recipe.shortened(steps)
+    n_scenes = max(stage.n_scenes for stage in recipe.stages)
+    scenes = open_scenes(cache, "train", n_scenes)
     held_out = open_scenes(cache, "validation", recipe.n_validation)
     tokenizer = train_tokenizer(caption for scene in scenes.captions[:N_FOR_TOKENIZER] for caption in scene)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build(design, tokenizer).to(device)
-    log = train(
-        {"clip": model},
-        step_loss(model, Batches(scenes, tokenizer, recipe.mixture)),
-        recipe.course,
-        out / f"training-{name}",
-        seed,
-        validate=lambda: quick_scores(model, tokenizer, held_out),
-        resume=resume,
-        facts={"name": name, "n_scenes": recipe.n_scenes, "renderer": renderer_checksum(), **asdict(recipe.mixture)},
-    )
+    logs = []
+    for number, stage in enumerate(recipe.stages):
+        batches = Batches(scenes[: stage.n_scenes], tokenizer, stage.mixture)
+        logs.append(
+            train(
+                {"clip": model},
+                step_loss(model, batches),
+                stage.course,
+                out / f"training-{name}" / f"stage-{number + 1}",
+                seed + 10 * number,
+                validate=lambda: quick_scores(model, tokenizer, held_out),
+                resume=resume,
+                facts={
+                    "name": name,
+                    "n_scenes": stage.n_scenes,
+                    "renderer": renderer_checksum(),
+                    **asdict(stage.mixture),
+                },
+            )
+        )
     save_clip(model, design, tokenizer, out / name)
     shipped, tokenizer = load_clip(out / name)
     test = open_scenes(cache, "test", recipe.n_test)
     scores = score_clip(shipped, tokenizer, test, design.token_layer, np.random.default_rng(seed))
-    data = {"scenes": recipe.n_scenes, "first_seed": int(scenes.seeds[0]), "renderer": renderer_checksum()}
-    return Made(out / name, data, asdict(recipe), seed, log, scores, FLOORS)
+    data = {"scenes": n_scenes, "first_seed": int(scenes.seeds[0]), "renderer": renderer_checksum()}
+    return Made(out / name, data, asdict(recipe), seed, joined(logs), scores, FLOORS)

@@ -15,11 +15,13 @@ from pipelines.cli import main
 from pipelines.train_pocket import train_pocket
 
 SMALL = train_clip.ClipRecipe(
-    n_scenes=96,
     n_validation=16,
     n_test=32,
-    mixture=Mixture(batch_size=16),
-    course=Recipe(8, 1e-3, validate_every=4, checkpoint_every=3, log_every=2),
+    stages=(
+        train_clip.Stage(
+            96, Mixture(batch_size=16), Recipe(8, 1e-3, validate_every=4, checkpoint_every=3, log_every=2)
+        ),
+    ),
 )
 
 

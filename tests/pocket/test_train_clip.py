@@ -34,17 +34,19 @@ from brainenc.pocket.clip_scores import (
 )
 from brainenc.pocket.text_encoder import embed_sentences, write_encoder
 from brainenc.pocket.tokenizer import encode
-from brainenc.pocket.train_clip import ClipRecipe, contrastive_loss, make
+from brainenc.pocket.train_clip import ClipRecipe, Stage, contrastive_loss, make
 from brainenc.pocket.wordings import TEMPLATES, names, say, swaps
 from brainenc.world.scene_captions import STYLES
 from brainenc.world.scenes import CATEGORIES, Thing, captions, plan_scene
 
+COURSE = Recipe(20, 2e-3, warmup=3, validate_every=10, checkpoint_every=10, log_every=5, ema=0.9)
 SMALL = ClipRecipe(
-    n_scenes=192,
     n_validation=24,
     n_test=60,
-    mixture=Mixture(batch_size=24),
-    course=Recipe(30, 2e-3, warmup=3, validate_every=15, checkpoint_every=15, log_every=5, ema=0.9),
+    stages=(
+        Stage(160, Mixture(batch_size=24), COURSE),
+        Stage(192, Mixture(batch_size=24, crowded=0.5), replace(COURSE, steps=10, learning_rate=1e-3)),
+    ),
 )
 
 
@@ -100,6 +102,28 @@ def test_hard_and_asking_batches_are_of_one_category(scenes, tokenizer, mixture,
             said = {a: [say(scenes.things[row][0], a) for row in rows] for _, a in TEMPLATES}
             assert any([t.strip() for t in texts] == list(words) for words in said.values())
     assert max(seen) > 1
+
+
+def test_crowded_batches_show_several_things_and_half_of_them_share_a_category(scenes, tokenizer):
+    batches = Batches(scenes, tokenizer, Mixture(32, hard=0.0, asking=0.0, crowded=1.0))
+    several = np.array([len(scene) > 1 for scene in scenes.things])
+    assert all(several[rows].all() for rows in batches.crowds)
+    sharing = [rows for rows in batches.crowds if scenes.shown[rows].all(0).any()]
+    assert 2 * len(sharing) == len(batches.crowds) and sum(len(rows) for rows in sharing) > several.sum()
+    known = as_input(scenes.images)
+    for seed in range(4):
+        images, _ = batches.draw(torch.Generator().manual_seed(seed))  # pictures of several things are never cut
+        assert several[[int((known - image).abs().flatten(1).sum(1).argmin()) for image in images]].all()
+    plain = [Batches(scenes, tokenizer, Mixture(32, crowded=share)) for share in (0.0, 0.2)]
+    plain[1].crowds = []  # nothing to take them from: the batch is a free one
+    one, other = (batches.draw(torch.Generator().manual_seed(1)) for batches in plain)
+    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+def test_fewer_steps_are_shared_by_the_stages():
+    assert [stage.course.steps for stage in ClipRecipe().shortened(None).stages] == [5_000, 5_000]
+    assert [stage.course.steps for stage in SMALL.shortened(15).stages] == [10, 5]
+    assert [stage.course.steps for stage in SMALL.shortened(1).stages] == [1, 1]
 
 
 def test_a_zoom_shows_the_thing_and_the_words_do_not_say_where(scenes, tokenizer):
@@ -163,7 +187,9 @@ def test_a_few_steps_lower_the_loss_and_the_files_load(made):
 
     name, result = made
     losses = result.log.column("loss")
-    assert losses[-1] < losses[0] and len(result.log.column("validation_zero_shot")) == 2
+    assert losses[-1] < losses[0] and len(result.log.column("validation_zero_shot")) == 3
+    assert result.log.column("step") == [5, 10, 15, 20, 25, 30] and result.log.steps == 30  # both stages, one log
+    assert result.log.column("seconds") == sorted(result.log.column("seconds"))
     assert {path.name for path in result.folder.iterdir()} >= {
         "open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"
     }  # fmt: skip
