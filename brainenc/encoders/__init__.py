@@ -17,6 +17,13 @@ REGISTRY: dict[str, str] = {
 }
 """Name in a study -> "module:Class"."""
 
+TRAINED: dict[str, str] = {
+    "attention": "brainenc.encoders.attention:AttentionEncoder",
+    "factorised": "brainenc.encoders.factorised:FactorisedEncoder",
+    "layers_ensemble": "brainenc.encoders.layers_ensemble:LayerEnsemble",
+}
+"""Encoders trained by gradient on maps (n_samples, rows, columns, n_channels); built by name, not yet in studies."""
+
 
 def resolve(name: str) -> type:
     """Return the encoder class registered under ``name``.
@@ -26,9 +33,10 @@ def resolve(name: str) -> type:
     DataError
         If no encoder has that name.
     """
-    if name not in REGISTRY:
-        raise DataError(f"encoder class {name!r} is unknown: choose one of {', '.join(sorted(REGISTRY))}.")
-    module, _, attribute = REGISTRY[name].partition(":")
+    known = REGISTRY | TRAINED
+    if name not in known:
+        raise DataError(f"encoder class {name!r} is unknown: choose one of {', '.join(sorted(known))}.")
+    module, _, attribute = known[name].partition(":")
     return getattr(import_module(module), attribute)
 
 
@@ -37,7 +45,7 @@ def build(name: str, /, **arguments: Any) -> Any:
 
     Parameters
     ----------
-    name : a key of `REGISTRY`.
+    name : a key of `REGISTRY` or `TRAINED`.
     **arguments : the constructor's arguments, as written in a study.
 
     Raises
@@ -49,4 +57,4 @@ def build(name: str, /, **arguments: Any) -> Any:
     try:
         return encoder(**arguments)
     except TypeError as error:
-        raise DataError(f"encoder class {name!r} refuses its arguments ({error}): see `{REGISTRY[name]}`.") from error
+        raise DataError(f"encoder class {name!r} refuses its arguments ({error}): see `{encoder.__name__}`.") from error
