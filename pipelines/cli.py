@@ -26,6 +26,7 @@ STEPS = (
     "estimate_ceiling",
     "extract_features",
     "fit_encoder",
+    "fit_readout",
     "score_encoder",
     "partition_variance",
     "summarise_regions",

@@ -218,11 +218,15 @@ def _model_jobs(study: Study, shapes: Shapes, subject: str, model: Model, thread
     why = next((shapes.unknown[name] for name in model.features if name in shapes.unknown), "")
     before = (f"clean_responses/{whose}", *(f"extract_features/{name}" for name in model.features))
     demand = None
+    if model.encoder in study.trained:
+        step, why = "fit_readout", f"what training {model.label!r} takes is not predicted: its validation stops it"
+    else:
+        step = "fit_encoder"
     if not why:
         bands = [shapes.features[name] for name in model.features]
         demand = fit_demand(config["encoders"][model.encoder], bands, size, shapes.n_stimuli)
-    yield Job(f"fit_encoder/{here}", "fit_encoder", subject, demand, before, threads, why, (model.label,))
-    needs = (f"fit_encoder/{here}", f"estimate_ceiling/{whose}")
+    yield Job(f"{step}/{here}", step, subject, demand, before, threads, why, (model.label,))
+    needs = (f"{step}/{here}", f"estimate_ceiling/{whose}")
     yield Job(f"score_encoder/{here}", "score_encoder", subject, _score(config, size), needs, models=(model.label,))
 
 

@@ -79,6 +79,22 @@ def alpha_chart(histograms: dict[str, tuple[Sequence[float], Sequence[float]]]) 
     return _svg(figure)
 
 
+def training_chart(courses: dict[str, Any]) -> str:
+    """Validation correlation after each pass over the training samples, for each trained model."""
+    if not courses:
+        return ""
+    figure, axes = _axes(7.0, 2.6)
+    for m, (model, course) in enumerate(courses.items()):
+        values, colour = course["validation_correlation"].to_numpy(), PALETTE[m % len(PALETTE)]
+        axes.plot(np.arange(1, len(values) + 1), values, "o-", markersize=3, linewidth=1.1, color=colour, label=model)
+        best = int(np.argmax(values))
+        axes.plot(best + 1, values[best], "o", markersize=7, markerfacecolor="none", color=colour)
+    axes.set_xlabel("passes over the training samples")
+    axes.set_ylabel("validation correlation")
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    return _svg(figure)
+
+
 def _axes(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 

@@ -118,11 +118,11 @@ def group_comparisons(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def diagnostics(cards: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Alpha edge shares by model, the worst subject first in each number."""
+    """Alpha edge shares by model that has penalties, the worst subject first in each number."""
     by_model: dict[str, list[dict[str, Any]]] = {}
     for subject_cards in cards.values():
         for model, card in subject_cards.items():
-            if card is not None:
+            if card is not None and "alpha_edges" in card["diagnostics"]:
                 by_model.setdefault(model, []).append(card["diagnostics"])
     return [
         {
@@ -135,6 +135,16 @@ def diagnostics(cards: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             "extended": any(d.get("extended", False) for d in found),
         }
         for model, found in by_model.items()
+    ]
+
+
+def trainings(cards: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """How the training of each encoder went that is trained by gradient, a row for each subject."""
+    return [
+        {"model": model, "subject": subject, **card["diagnostics"]}
+        for subject, subject_cards in cards.items()
+        for model, card in subject_cards.items()
+        if card is not None and "best_epoch" in card["diagnostics"]
     ]
 
 
@@ -197,6 +207,9 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
             "banded": "banded ridge regression with one penalty per band and target",
             "kernel_ridge": f"{entry.get('kernel', 'rbf')} kernel ridge regression with one penalty per target",
         }.get(entry["class"], entry["class"])
+        if name in study.trained:
+            sentences.append(_trained(name, entry))
+            continue
         how = {"loo": "leave-one-out", "gcv": "generalised cross-validation"}.get(
             entry.get("cv", ""), "grouped cross-validation"
         )
@@ -217,6 +230,23 @@ def methods(study: Study, quality: dict[str, Any], cards: dict[str, dict[str, An
         f"r2 exceeded {config['ceiling']['floor']:g}."
     )
     return " ".join(sentences)
+
+
+def _trained(name: str, entry: dict[str, Any]) -> str:
+    """Sentence about an encoder that is trained by gradient."""
+    readout = {
+        "spatial_feature": "a map of the picture times a tuning to channels per target",
+        "gaussian": "a Gaussian receptive field times a tuning to channels per target",
+        "semantic": "a map that moves with the picture times a tuning to channels per target",
+    }
+    queries = entry.get("queries", "regions")
+    kind = f"cross-attention of learned queries ({queries}) to tokens, linear weights per target"
+    if entry["class"] == "factorised":
+        kind = readout[entry.get("readout", "spatial_feature")]
+    return (
+        f"Encoder {name}: {kind}, trained by AdamW; an inner fold of the training samples, repetitions kept together, "
+        "stopped the training."
+    )
 
 
 def _scaling(quality: dict[str, Any], within: str) -> str:

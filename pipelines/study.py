@@ -22,6 +22,8 @@ from brainenc.core.types import DataError
 # Keys of an entry that steps use themselves; the rest are the arguments of the class.
 OWN_FEATURE_KEYS = ("pca", "projection", "batch_size")
 OWN_ENCODER_KEYS = ("features", "delays")
+# Encoders trained by gradient on tokens: the step fit_readout fits them, fit_encoder all others.
+TRAINED = ("attention", "factorised")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Study:
     def joint_models(self) -> list[Model]:
         """Banded models of two bands or more: their variance is partitioned."""
         return [model for model in self._asked() if len(model.features) > 1]
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the encoders that are trained by gradient."""
+        return [name for name, encoder in self.config["encoders"].items() if encoder["class"] in TRAINED]
 
     @property
     def pocket_notes(self) -> dict[str, str]:
@@ -239,6 +246,9 @@ def _check_names(study: Study) -> None:
                 f"study key statistics.block: got 1, but encoders.{name}.delays says that rows are a time series, "
                 "whose neighbours share noise: set it to the samples of 20 seconds or more, such as 10."
             )
+    for model in study.models:
+        if model.encoder in study.trained:
+            _check_tokens(model, config["features"][model.features[0]])
     labels = {model.label for model in study.models}
     compact: dict[str, str] = {}
     for label in sorted(labels):
@@ -261,3 +271,24 @@ def _check_names(study: Study) -> None:
                     f"study key comparisons: {label!r} is no model of this study, wanted one of {sorted(labels)}: "
                     "write encoder/features."
                 )
+
+
+def _check_tokens(model: Model, entry: dict[str, Any]) -> None:
+    """A trained encoder looks at maps of tokens, as they were extracted."""
+    key, space = f"study key encoders.{model.encoder}.features", model.features[0]
+    if entry["class"] in ("timm", "open_clip") and entry.get("pooling") != "tokens":
+        raise DataError(
+            f"{key}: {space!r} is one vector per picture, but this encoder looks at tokens: name a feature space with "
+            "pooling 'tokens'."
+        )
+    if entry["class"] not in ("timm", "open_clip", "gabor", "array"):
+        raise DataError(
+            f"{key}: {space!r} is of class {entry['class']!r}, which has no tokens: name a feature space of class "
+            "timm, open_clip, gabor or array."
+        )
+    for name in ("pca", "projection"):
+        if entry.get(name):
+            raise DataError(
+                f"{key}: {space!r} has {name!r}, which would mix the tokens: define the feature space once more "
+                "without."
+            )

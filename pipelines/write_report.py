@@ -74,6 +74,8 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
         "group": report_text.group_table(regions),
         "comparisons": report_text.group_comparisons(comparisons),
         "diagnostics": diagnostics,
+        "trainings": report_text.trainings(cards),
+        "training_chart": report_charts.training_chart(_courses(study, folder, missing)),
         "alpha_chart": report_charts.alpha_chart(report_text.alpha_histograms(cards)),
         "region_chart": report_charts.region_chart(regions, models) if len(regions) else "",
         "partition": partition,
@@ -91,6 +93,21 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
         "missing": missing,
         "logs": _failed_logs(folder / "logs") if missing else {},
     }
+
+
+def _courses(study: Study, folder: Path, missing: list[str]) -> dict[str, pd.DataFrame]:
+    """Course of the training of each encoder that is trained by gradient, of the first subject."""
+    place = folder / f"sub-{study.subjects[0]}"
+    trained = [model for model in study.models if model.encoder in study.trained]
+    found = {m.label: _maybe(place / m.name / "training.csv", missing, _read_course) for m in trained}
+    return {label: course for label, course in found.items() if course is not None}
+
+
+def _read_course(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): run the study again.") from error
 
 
 def _maybe(path: Path, missing: list[str], read: Any) -> Any:

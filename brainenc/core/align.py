@@ -50,6 +50,27 @@ def align(features: Features, stimulus_ids: np.ndarray) -> np.ndarray:
     return np.asarray(features.matrix[rows])
 
 
+def token_grid(features: Features, stimulus_ids: np.ndarray) -> np.ndarray:
+    """Token maps in the order of ``stimulus_ids``: X of shape (n_samples, rows, columns, n_channels).
+
+    Tokens that were stored as a list are taken as a square in row-major order.
+
+    Raises
+    ------
+    DataError
+        If the features have no tokens, or a number of tokens that is no square.
+    """
+    shape = features.values.shape
+    side = round(shape[1] ** 0.5) if len(shape) == 3 else 0
+    if len(shape) != 4 and side * side != (shape[1] if len(shape) == 3 else 1):
+        raise DataError(
+            f"Features {features.name!r}: values have shape {shape}, wanted (n_samples, rows, columns, n_channels) or "
+            "a square number of tokens: extract a layer with pooling 'tokens'."
+        )
+    rows = rows_of(stimulus_ids, features.stimulus_ids, f"Features {features.name!r}")
+    return np.asarray(features.values[rows]).reshape(len(rows), *(shape[1:3] if len(shape) == 4 else (side, side)), -1)
+
+
 def average_repetitions(values: np.ndarray, stimulus_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Average the rows that show the same stimulus, ignoring NaN; see `AveragedRows` for rows on disk.
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainenc.core.align import align, average_repetitions, rows_of, select_targets
+from brainenc.core.align import align, average_repetitions, rows_of, select_targets, token_grid
 from brainenc.core.types import DataError, Features, Responses
 from tests.core.strategies import IDS, one_of_each, repeated_samples, spaces
 
@@ -164,3 +164,20 @@ def test_a_mask_of_numbers_selects_nothing(space):
     responses = Responses(np.ones((1, space.n_targets)), ["a"], space, "z")
     with pytest.raises(DataError, match="boolean mask"):
         select_targets(responses, np.ones(space.n_targets, int))
+
+
+def test_token_grid_brings_maps_into_the_order_of_the_samples():
+    values = np.arange(3 * 2 * 3 * 5, dtype=np.float32).reshape(3, 2, 3, 5)
+    ids = np.array(["a", "b", "c"], object)
+    np.testing.assert_array_equal(token_grid(Features(values, ids, "f"), np.array(["c", "a"], object)), values[[2, 0]])
+    square = np.arange(3 * 4 * 5, dtype=np.float32).reshape(3, 4, 5)
+    grid = token_grid(Features(square, ids, "f"), ids)
+    assert grid.shape == (3, 2, 2, 5)
+    np.testing.assert_array_equal(grid[1, 1, 0], square[1, 2])  # row-major: token 2 of 2 x 2 is the left of row 1
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 6, 5), (3, 2, 2, 2, 5)])
+def test_token_grid_refuses_what_has_no_rows_and_columns(shape):
+    features = Features(np.ones(shape, np.float32), np.array(["a", "b", "c"], object), "f")
+    with pytest.raises(DataError, match="pooling 'tokens'"):
+        token_grid(features, np.array(["a"], object))

@@ -17,7 +17,7 @@ from brainenc.features import layers
 from brainenc.features.open_clip_text import TEXT_POOLINGS
 from brainenc.features.sentence import SENTENCE_POOLINGS
 from brainenc.stats import splits
-from pipelines.study import OWN_ENCODER_KEYS, OWN_FEATURE_KEYS, load_study, resolve_study, schema
+from pipelines.study import OWN_ENCODER_KEYS, OWN_FEATURE_KEYS, TRAINED, load_study, resolve_study, schema
 from pipelines.study_keys import reference
 from tests.pipelines.conftest import toy_config
 from tests.workflow.snakemake_runs import ROOT
@@ -33,9 +33,15 @@ PASSED = {
 ADDED = {"dataset": set(), "split": set(), "features": set(OWN_FEATURE_KEYS), "encoders": set(OWN_ENCODER_KEYS)}
 
 
+def classes(family: str) -> dict[str, str]:
+    """Name in a study -> "module:Class"."""
+    registry = {"dataset": datasets, "features": features, "encoders": encoders}[family].REGISTRY
+    return registry | {name: encoders.TRAINED[name] for name in TRAINED if family == "encoders"}
+
+
 def constructors() -> Iterator[Any]:
-    for family, registry in (("dataset", datasets), ("features", features), ("encoders", encoders)):
-        for name, target in registry.REGISTRY.items():
+    for family in ("dataset", "features", "encoders"):
+        for name, target in classes(family).items():
             yield pytest.param(family, name, target, id=f"{family}-{name}")
     for name, function in SPLITS.items():
         yield pytest.param("split", name, function, id=f"split-{name}")
@@ -66,7 +72,8 @@ def test_it_is_a_schema():
 def test_keys_of_a_class_are_the_arguments_of_its_constructor(family, name, target):
     part = schema()["$defs"][f"{family}-{name}"]
     wanted = parameters(family, target)
-    assert set(part["properties"]) - {"class"} == set(wanted) | ADDED[family]
+    added = {"features"} if name in TRAINED else ADDED[family]
+    assert set(part["properties"]) - {"class"} == set(wanted) | added
     needed = {n for n, p in wanted.items() if p.default is p.empty}
     assert set(part["required"]) - {"class"} == needed
 
@@ -91,12 +98,12 @@ def test_poolings_of_the_schema_are_those_of_the_class(name):
 
 
 def test_every_class_is_in_the_schema_and_no_other():
-    for family, registry in (("dataset", datasets), ("features", features), ("encoders", encoders)):
+    for family in ("dataset", "features", "encoders"):
         part = schema()["properties"][family]
         part = part if family == "dataset" else part["additionalProperties"]
-        assert set(part["properties"]["class"]["enum"]) == set(registry.REGISTRY)
+        assert set(part["properties"]["class"]["enum"]) == set(classes(family))
         assert {branch["then"]["$ref"].split("/")[-1] for branch in part["allOf"]} == {
-            f"{family}-{name}" for name in registry.REGISTRY
+            f"{family}-{name}" for name in classes(family)
         }
 
 

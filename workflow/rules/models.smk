@@ -15,6 +15,8 @@ rule fit_encoder:
         f"{LOG}/fit_encoder/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.log",
     benchmark:
         f"{TIMES}/fit_encoder/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.tsv"
+    wildcard_constraints:
+        encoder=one_of(sorted(set(STUDY.config["encoders"]) - set(STUDY.trained))),
     conda:
         ENVIRONMENT
     threads: STUDY.config["resources"]["threads"]
@@ -28,6 +30,40 @@ rule fit_encoder:
         "brainenc fit_encoder --threads {threads} --responses {input.responses:q} --split {input.split:q} "
         "--features {input.features:q} --parameters {params.parameters:q} --output {output.encoder:q} "
         "--card {output.card:q} --predictions {output.predictions:q} 2> {log:q}"
+
+
+rule fit_readout:
+    input:
+        responses=f"{SUBJECT}/responses.h5",
+        split=f"{SUBJECT}/split.tsv",
+        regions=f"{SUBJECT}/regions.h5",
+        features=f"{FOLDER}/features/{{features}}.h5",
+        page=page("fit_readout"),
+    output:
+        encoder=f"{MODEL}/encoder.safetensors",
+        card=f"{MODEL}/encoder.json",
+        predictions=f"{MODEL}/predictions.safetensors",
+        training=f"{MODEL}/training.csv",
+    log:
+        f"{LOG}/fit_readout/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.log",
+    benchmark:
+        f"{TIMES}/fit_readout/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.tsv"
+    wildcard_constraints:
+        encoder=one_of(STUDY.trained),
+    conda:
+        ENVIRONMENT
+    threads: STUDY.config["resources"]["threads"]
+    resources:
+        mem_mb=memory(8000, 8),
+        runtime=1440,
+        gpu=STUDY.config["resources"]["gpu"],
+    params:
+        parameters=model_parameters,
+    shell:
+        "brainenc fit_readout --threads {threads} --responses {input.responses:q} --split {input.split:q} "
+        "--regions {input.regions:q} --features {input.features:q} --parameters {params.parameters:q} "
+        "--output {output.encoder:q} --card {output.card:q} --predictions {output.predictions:q} "
+        "--log {output.training:q} 2> {log:q}"
 
 
 rule score_encoder:

@@ -29,6 +29,11 @@ wildcard_constraints:
     features="[a-z0-9][a-z0-9+-]*",
 
 
+def one_of(names):
+    """A wildcard's constraint: these names and no other."""
+    return "|".join(names) or "(?!)"
+
+
 def as_json(**slice_of_config):
     """The parameters of a step, as the one JSON argument that it takes.
 

@@ -1,0 +1,166 @@
+"""fit_readout: what is stored is what predicted, sealed samples decide nothing, a killed training goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainenc import encoders
+from brainenc.core import storage
+from brainenc.core.spaces import ParcelSpace
+from brainenc.core.types import DataError, Features, Responses
+from brainenc.nn import training
+from brainenc.stats import metrics
+from pipelines.fit_readout import fit_readout
+from pipelines.study import resolve_study
+
+N_STIMULI, N_TESTED, SIDE, N_CHANNELS, N_TARGETS = 60, 12, 4, 8, 6
+ENCODERS = {
+    "attention": {"class": "attention", "n_heads": 2, "n_hidden": 16, "epochs": 3, "learning_rate": 0.01},
+    "learner": {"class": "factorised", "epochs": 150, "patience": None, "learning_rate": 0.03},
+    "factorised": {"class": "factorised", "readout": "gaussian", "epochs": 3, "learning_rate": 0.05},
+}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> SimpleNamespace:
+    """Every stimulus shown twice; each target follows one channel at one place."""
+    rng = np.random.default_rng(0)
+    ids = np.array([f"s{i:02}" for i in range(N_STIMULI)], object)
+    tokens = rng.normal(size=(N_STIMULI, SIDE * SIDE, N_CHANNELS)).astype(np.float32)
+    clean = np.stack([tokens[:, (3 * v) % 16, v] for v in range(N_TARGETS)], 1)
+    shown = np.concatenate([ids, ids])
+    Y = np.concatenate([clean, clean]) + 0.2 * rng.normal(size=(2 * N_STIMULI, N_TARGETS))
+    fold = np.where(np.arange(N_STIMULI) < N_TESTED, 0, -1)
+    space = ParcelSpace(tuple(f"p{v}" for v in range(N_TARGETS)))
+    storage.save_features(tmp_path / "tokens.h5", Features(tokens, ids, "tokens"))
+    storage.save_responses(tmp_path / "responses.h5", Responses(Y.astype(np.float32), shown, space, "z"))
+    storage.save_masks(tmp_path / "regions.h5", {"one": np.arange(6) < 3, "two": np.arange(6) >= 2}, space)
+    split = {"stimulus_id": shown, "test_fold": np.tile(fold, 2), "group": np.tile(np.arange(N_STIMULI), 2)}
+    table = pd.DataFrame(split)
+    storage.write_table(tmp_path / "split.tsv", table, index=False)
+    tested = np.tile(fold, 2) == 0
+    return SimpleNamespace(folder=tmp_path, Y=Y.astype(np.float32), tested=tested, shown=shown, space=space)
+
+
+def fit(world: SimpleNamespace, kind: str, name: str = "fitted", **changed: Path) -> SimpleNamespace:
+    names = {"responses": "responses.h5", "split": "split.tsv", "regions": "regions.h5", "features": "tokens.h5"}
+    given = {key: world.folder / file for key, file in names.items()} | changed
+    entry = {**ENCODERS[kind], "features": ["tokens"]}
+    parameters = {"encoder": entry, "features": {"tokens": {"class": "array"}}, "average": True, "seed": 0}
+    here = world.folder / f"{kind}-{name}"
+    made = {
+        "output": here / "encoder.safetensors",
+        "card": here / "encoder.json",
+        "predictions": here / "predictions.safetensors",
+        "log": here / "training.csv",
+    }
+    fit_readout(**given, parameters=parameters, **made)
+    return SimpleNamespace(folder=here, **made)
+
+
+@pytest.mark.parametrize("kind", ["attention", "factorised"])
+def test_card_and_state_give_the_stored_predictions_and_nothing_else_is_left(world, kind):
+    made = fit(world, kind)
+    card, state = storage.read_json(made.card), storage.load_arrays(made.output)
+    config = dict(card["encoder"])
+    encoder = encoders.resolve(config.pop("class")).from_state(config, state)
+    tokens = storage.load_features(world.folder / "tokens.h5").values.reshape(-1, SIDE, SIDE, N_CHANNELS)
+    stored = storage.load_arrays(made.predictions)["Y_hat"]
+    np.testing.assert_array_equal(encoder.predict(tokens[:N_TESTED]), stored)
+    assert {path.name for path in made.folder.iterdir()} == {
+        "encoder.safetensors", "encoder.json", "predictions.safetensors", "training.csv",
+    }  # fmt: skip
+    course = pd.read_csv(made.log)
+    told = card["diagnostics"]
+    assert len(course) == told["epochs"] == 3 and "seconds" not in course
+    best = course["validation_correlation"]
+    assert told["best_epoch"] == best.argmax() + 1 and told["validation_correlation"] == pytest.approx(best.max())
+
+
+def test_what_was_planted_is_predicted_and_only_with_the_right_pictures(world):
+    truth = world.Y[:N_TESTED] / 2 + world.Y[N_STIMULI : N_STIMULI + N_TESTED] / 2
+    r = metrics.correlation(truth, storage.load_arrays(fit(world, "learner").predictions)["Y_hat"])
+    tokens = storage.load_features(world.folder / "tokens.h5")
+    mixed = world.folder / "mixed.h5"
+    storage.save_features(mixed, replace(tokens, values=np.random.default_rng(1).permutation(tokens.values)))
+    twin = fit(world, "learner", "mixed", features=mixed)
+    mixed_r = metrics.correlation(truth, storage.load_arrays(twin.predictions)["Y_hat"])
+    assert r.mean() > 0.7 and mixed_r.mean() < 0.3
+
+
+def test_test_responses_change_nothing_and_training_responses_do(world):
+    before = fit(world, "factorised")
+    same = {}
+    for name, rows in (("sealed", world.tested), ("opened", ~world.tested)):
+        Y = world.Y.copy()
+        Y[rows] = 100 * np.random.default_rng(3).normal(size=Y[rows].shape)
+        path = world.folder / f"{name}.h5"
+        storage.save_responses(path, Responses(Y, world.shown, world.space, "z"))
+        after = fit(world, "factorised", name, responses=path)
+        one, other = (storage.load_arrays(made.output) for made in (before, after))
+        same[name] = all(np.array_equal(one[key], other[key], equal_nan=True) for key in one)
+    assert same == {"sealed": True, "opened": False}
+
+
+def test_a_killed_training_goes_on_and_ends_bit_equal(world, monkeypatch):
+    whole = fit(world, "attention", "whole")
+    saved, original = [], training.save_checkpoint
+
+    def dies(*arguments, **options):
+        original(*arguments, **options)
+        saved.append(arguments)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_checkpoint", dies)
+    with pytest.raises(KeyboardInterrupt):
+        fit(world, "attention", "killed")
+    left = world.folder / "attention-killed"
+    assert {path.name.split("-")[0] for path in left.iterdir()} == {"training"}  # checkpoints, nothing half-written
+    resumed = fit(world, "attention", "killed")
+    assert len(saved) < 5  # it did not begin anew
+    for name in ("output", "predictions", "log", "card"):
+        assert getattr(whole, name).read_bytes() == getattr(resumed, name).read_bytes()
+
+
+def test_every_outer_fold_is_predicted_by_the_others(world):
+    table = storage.read_table(world.folder / "split.tsv")
+    table["test_fold"] = [int(name[1:]) % 3 for name in table["stimulus_id"]]
+    storage.write_table(world.folder / "folds.tsv", table, index=False)
+    made = fit(world, "factorised", split=world.folder / "folds.tsv")
+    assert np.isfinite(storage.load_arrays(made.predictions)["Y_hat"]).all()
+    card = storage.read_json(made.card)
+    assert card["state_of"] == "all samples, after cross-validation" and len(card["folds"]) == 3
+
+
+def study(**features):
+    return {
+        "study": "s",
+        "dataset": {"class": "planted"},
+        "subjects": ["01"],
+        "split": {"class": "column"},
+        "features": features,
+        "encoders": {"look": {"class": "attention", "features": list(features)}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"class": "open_clip", "model": "pocket-clip"}, "looks at tokens"),
+        ({"class": "table", "columns": ["a"]}, "has no tokens"),
+        ({"class": "open_clip", "model": "pocket-clip", "layer": "layer3", "pooling": "tokens", "pca": 9}, "'pca'"),
+    ],
+    ids=["pooled", "table", "pca"],
+)
+def test_feature_spaces_without_tokens_are_refused_before_any_work(entry, said):
+    with pytest.raises(DataError, match=f"encoders.look.features: 'space'.*{said}"):
+        resolve_study(study(space=entry))
+    tokens = {"class": "open_clip", "model": "pocket-clip", "layer": "layer3", "pooling": "tokens"}
+    assert resolve_study(study(space=tokens)).trained == ["look"]
