@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STATE = ("coef", "intercept", "context_rows", "n_context")
 PRECISIONS = ("float32", "bfloat16")
+FEW = 10  # responses, below which their standard deviation says nothing
 
 
 class ResponseScaleWarning(UserWarning):
@@ -150,9 +151,10 @@ class InContext:
         counts, spreads = np.zeros(n_targets, dtype=np.int64), np.full(n_targets, np.nan)
         for columns, y in self.blocks(Y, rows):
             counts[columns] = np.isfinite(y).sum(axis=0)
-            some = counts[columns] > 0
+            many, some = counts[columns] >= FEW, counts[columns] > 0
+            if many.any():
+                spreads[columns][many] = np.nanstd(y[:, many], axis=0)
             if some.any():
-                spreads[columns][some] = np.nanstd(y[:, some], axis=0)
                 weights[columns][some] = self._weights(X, y[:, some])
         _warn_of_scale(spreads)
         self.coef_, self.intercept_ = np.ascontiguousarray(weights[:, :-1].T), weights[:, -1].copy()
