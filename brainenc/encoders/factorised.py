@@ -38,6 +38,7 @@ class FactorisedEncoder(NeuralEncoder):
     concordance : weight of the concordance loss beside the squared error.
     n_hidden : width of the localising heads of "semantic".
     start_size : sigma of "gaussian" at the beginning, as a share of half the picture's width.
+    n_draws : places that "gaussian" draws for each target and sample in training.
     targets_per_block : targets at a time; memory beside the parameters grows with it.
     **training : parameters of `NeuralEncoder`; other defaults here: 100 epochs, patience 20, learning rate 1e-4, no
         decay, no clipping.
@@ -51,6 +52,7 @@ class FactorisedEncoder(NeuralEncoder):
         n_hidden: int = 32,
         start_size: float = 0.5,
         targets_per_block: int = 512,
+        n_draws: int = 8,
         **training: Any,
     ) -> None:
         usual = {"epochs": 100, "patience": 20, "learning_rate": 1e-4, "weight_decay": 0.0, "clip": None}
@@ -58,7 +60,12 @@ class FactorisedEncoder(NeuralEncoder):
         if readout not in READOUTS:
             raise DataError(f"readout is {readout!r}, wanted one of {', '.join(READOUTS)}: fix the name.")
         widths = None if core_widths is None else list(core_widths)
-        for name, value in (("n_hidden", n_hidden), ("targets_per_block", targets_per_block), *_named(widths)):
+        for name, value in (
+            ("n_hidden", n_hidden),
+            ("targets_per_block", targets_per_block),
+            ("n_draws", n_draws),
+            *_named(widths),
+        ):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise DataError(f"{name} is {value!r}, wanted a whole number of at least 1: change it.")
         if not (start_size > 0 and concordance >= 0):
@@ -66,11 +73,12 @@ class FactorisedEncoder(NeuralEncoder):
                 f"start_size {start_size!r} and concordance {concordance!r} came, wanted above 0 and 0 or more: fix it."
             )
         self.readout, self.core_widths, self.concordance = readout, widths, concordance
-        self.n_hidden, self.start_size, self.targets_per_block = n_hidden, start_size, targets_per_block
+        self.n_hidden, self.start_size, self.n_draws = n_hidden, start_size, n_draws
+        self.targets_per_block = targets_per_block
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments, ready for JSON."""
-        own = ("readout", "core_widths", "concordance", "n_hidden", "start_size", "targets_per_block")
+        own = ("readout", "core_widths", "concordance", "n_hidden", "start_size", "targets_per_block", "n_draws")
         return super().config() | {name: getattr(self, name) for name in own}
 
     def fit(self, X: Any, Y: Any, groups: Any = None, *, folder: Path | None = None) -> Self:
@@ -117,18 +125,16 @@ class FactorisedEncoder(NeuralEncoder):
         return ReceptiveFields(centre[:, 0] * width + unfit, -centre[:, 1] * height + unfit, size * width + unfit)
 
     def weight_maps(self) -> np.ndarray:
-        """Return the map of each target, (n_targets, rows, columns); of "semantic" as it is before it moves.
+        """Return where each target looks, (n_targets, rows, columns); of "semantic" as it is before it moves.
 
         Raises
         ------
         DataError
-            If the readout has places instead of maps, or is not fitted.
+            If the encoder is not fitted.
         """
         self._check_fitted()
-        if self.readout == "gaussian":
-            raise DataError("readout 'gaussian' has places, not maps: call receptive_fields.")
         part: Any = self._readout_part()
-        maps: np.ndarray = part.maps().cpu().numpy()
+        maps: np.ndarray = part.maps().detach().cpu().numpy()
         return maps
 
     def moved_fields(self, X: Any, targets: slice = slice(None)) -> np.ndarray:
@@ -175,7 +181,8 @@ class FactorisedEncoder(NeuralEncoder):
         if self.readout == "spatial_feature":
             return SpatialFeatureReadout(grid, n_channels, n_targets, self.targets_per_block)
         if self.readout == "gaussian":
-            return GaussianReadout(grid, n_channels, n_targets, self.start_size, self.targets_per_block)
+            sizes = self.start_size, self.targets_per_block, self.n_draws
+            return GaussianReadout(grid, n_channels, n_targets, *sizes)
         looks_at = tuple(shapes[1].tolist()) if len(shapes) == 2 else None
         return SemanticTransformerReadout(grid, n_channels, n_targets, looks_at, self.n_hidden, self.targets_per_block)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,8 +62,15 @@ class AttentionShape:
         return width
 
 
+Memory = tuple[Tensor, Tensor]
+"""Keys and values by head, (n_samples, n_heads, n_tokens, d / n_heads) each."""
+
+SCORES = 2**26
+"""Most attention scores of a block of targets (256 MB): with dropout they are all in memory."""
+
+
 class CrossAttention(nn.Module):
-    """Queries (n_samples, n_queries, d), keys and values (n_samples, n_tokens, d) -> (n_samples, n_queries, d)."""
+    """Queries (n_samples or 1, n_queries, d) look at what is remembered of tokens -> (n_samples, n_queries, d)."""
 
     def __init__(self, width: int, n_heads: int, dropout: float) -> None:
         super().__init__()
@@ -70,16 +78,21 @@ class CrossAttention(nn.Module):
         self.query, self.value, self.out = (nn.Linear(width, width) for _ in range(3))
         self.key = nn.Linear(width, width, bias=False)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def remember(self, key: Tensor, value: Tensor) -> Memory:
+        """Return the memory of tokens, from keys and values (n_samples, n_tokens, d): once for all queries."""
+        return self._heads(self.key(key)), self._heads(self.value(value))
+
+    def forward(self, query: Tensor, memory: Memory) -> Tensor:
         """Return what the queries find."""
-        q, k, v = (self._heads(x) for x in (self.query(query), self.key(key), self.value(value)))
+        k, v = memory
+        q = self._heads(self.query(query)).expand(len(k), -1, -1, -1)
         found = scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         joined: Tensor = self.out(found.transpose(1, 2).flatten(2))
         return joined
 
-    def weights(self, query: Tensor, key: Tensor) -> Tensor:
+    def weights(self, query: Tensor, memory: Memory) -> Tensor:
         """Return where the queries look, (n_samples, n_heads, n_queries, n_tokens), summing to 1 over tokens."""
-        q, k = self._heads(self.query(query)), self._heads(self.key(key))
+        q, k = self._heads(self.query(query)), memory[0]
         return (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(dim=3)
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -104,12 +117,12 @@ class DecoderLayer(nn.Module):
         )
 
     def asked(self, found: Tensor | None, queries: Tensor) -> Tensor:
-        """Return what is asked for: the queries, and in later layers what was found so far."""
-        return queries if self.norm is None or found is None else self.norm(found) + queries
+        """Return what is asked for: the queries (n_queries, d), in later layers with what was found so far."""
+        return queries[None] if self.norm is None or found is None else self.norm(found) + queries
 
-    def forward(self, found: Tensor | None, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Return what has been found after this layer; ``found`` is None before the first."""
-        new = self.drop(self.attention(self.asked(found, queries), key, value))
+    def forward(self, found: Tensor | None, queries: Tensor, memory: Memory) -> Tensor:
+        """Return what is found after this layer, (n_samples, n_queries, d); ``found`` is None before the first."""
+        new = self.drop(self.attention(self.asked(found, queries), memory))
         found = new if found is None else found + new
         fed: Tensor = self.feed(found)
         return found + fed
@@ -143,7 +156,7 @@ class AttentionReadout(nn.Module):
     membership : (n_queries, n_targets) bool, which targets a query serves; a target of several gets the mean of their
         predictions. None: one query per target.
     shape : AttentionShape
-    targets_per_block : targets at a time where each has its own query.
+    targets_per_block : targets at a time where each has its own query; fewer where the tokens are very many.
 
     Raises
     ------
@@ -184,14 +197,15 @@ class AttentionReadout(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return predicted responses."""
-        key, value = self._memory(tokens)
+        memories = self._memories(tokens)
         if self.members is None:
+            scores = memories[0][0][..., 0].numel()  # of one target
             return by_blocks(
-                lambda block: self.readout.each(self._found(self.query_embedding[block], key, value), block),
+                lambda block: self.readout.each(self._found(self.query_embedding[block], memories), block),
                 self.n_targets,
-                self.targets_per_block,
+                min(self.targets_per_block, max(1, SCORES // scores)),
             )
-        found = self._found(self.query_embedding, key, value)
+        found = self._found(self.query_embedding, memories)
         total = found.new_zeros(len(found), self.n_targets)
         for query, members in enumerate(self.members):
             members = members.to(found.device)
@@ -200,25 +214,24 @@ class AttentionReadout(nn.Module):
 
     def attention(self, tokens: Tensor, queries: slice = slice(None)) -> Tensor:
         """Return where the last layer looks, mean over heads, (n_samples, n_queries, rows, columns), summing to 1."""
-        key, value = self._memory(tokens)
-        asked = self.query_embedding[queries].expand(len(tokens), -1, -1)
+        memories, asked = self._memories(tokens), self.query_embedding[queries]
         found: Tensor | None = None
-        for layer in list(self.layers)[:-1]:
-            found = layer(found, asked, key, value)
-        last: DecoderLayer = self.layers[-1]  # type: ignore[assignment]
-        weights = last.attention.weights(last.asked(found, asked), key).mean(dim=1)
+        for layer, memory in zip(list(self.layers)[:-1], memories[:-1], strict=True):
+            found = layer(found, asked, memory)
+        last: Any = self.layers[-1]
+        weights: Tensor = last.attention.weights(last.asked(found, asked), memories[-1]).mean(dim=1)
         return weights.reshape(*weights.shape[:2], *self.grid)
 
-    def _memory(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys, which know their positions, and values, which do not; (n_samples, n_tokens, d) each."""
+    def _memories(self, tokens: Tensor) -> list[Memory]:
+        """Return what each layer remembers: keys, which know their positions, and values, which do not."""
         value = self.project(tokens.flatten(1, 2))
-        return value + self.positions, value
+        layers: Any = self.layers
+        return [layer.attention.remember(value + self.positions, value) for layer in layers]
 
-    def _found(self, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def _found(self, queries: Tensor, memories: list[Memory]) -> Tensor:
         """Return what the queries (n_queries, d) find in each sample, (n_samples, n_queries, d)."""
-        asked = queries.expand(len(key), -1, -1)
         found: Tensor | None = None
-        for layer in self.layers:
-            found = layer(found, asked, key, value)
+        for layer, memory in zip(self.layers, memories, strict=True):
+            found = layer(found, queries, memory)
         normed: Tensor = self.norm(found)
         return normed
