@@ -13,6 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from brainenc.encoders.in_context import InContext
+from brainenc.encoders.in_context_curves import context_curve
+from brainenc.encoders.in_context_training import Curriculum, HeldOut, train_in_context
+from brainenc.encoders.ridge import Ridge
+from brainenc.nn.hypernetwork import HyperNetwork, HyperShape
+from brainenc.nn.recipe import Recipe
+from brainenc.nn.voxel_tasks import SimulatedTargets
+
 N_CONTENTS, N_CHANNELS = 6, 22
 PREFERENCES = np.array(
     [
@@ -113,3 +121,87 @@ def posterior_mean(X, Y):
     shares /= shares.sum(axis=0)
     slopes = np.einsum("kt,kft->ft", shares, np.array(slopes))
     return slopes, -_CENTRE @ slopes
+
+
+# ------------------------------------------------------------------------------------------- a network that learns it
+SHAPE = HyperShape(embedding=N_CHANNELS, width=64, n_layers=3, n_heads=4, hidden=64)
+_PACE = {"warmup": 30, "weight_decay": 0.01, "checkpoint_every": 40, "log_every": 20}
+CURRICULUM = Curriculum(
+    simulated=Recipe(600, 3e-3, final=0.5, **_PACE),
+    extended=Recipe(700, 1.5e-3, final=0.02, **_PACE),
+    n_context=40,
+    shortest=8,
+    longest=150,
+    n_query=40,
+    n_targets=24,
+)
+SIZES = (10, 20, 50, 200)
+
+
+def meta_trained(folder, resume=False):
+    """The network after `CURRICULUM`, on targets and stimuli of its own; and what happened."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = HyperNetwork(SHAPE)
+    n_stimuli = 3000
+    source = SimulatedTargets(embeddings(n_stimuli, 2), draw_weights, (NCSNR, NCSNR), N_REPETITIONS, "as drawn")
+    logs = train_in_context(
+        network,
+        CURRICULUM,
+        folder,
+        seed=0,
+        held_out=HeldOut("new", [f"new-{i}" for i in range(1000)]),
+        simulated=source,
+        simulated_ids=[f"training-{i}" for i in range(n_stimuli)],
+        resume=resume,
+    )
+    return network, logs
+
+
+def new_subject(n_targets=200):
+    """Context candidates (700) and test stimuli (300) with responses, all never seen: X, Y, X_test, Y_test."""
+    weights = draw_weights(n_targets, torch.Generator().manual_seed(7))
+    X = embeddings(1000, 50)
+    Y = respond_noisily(X, weights, 9)
+    return X[:700], Y[:700], X[700:], Y[700:]
+
+
+class Bayes:
+    """The best that can be predicted from a context, as an encoder."""
+
+    def __init__(self, X, Y):
+        self.coef_, self.intercept_ = posterior_mean(X, Y)
+
+    def predict(self, X):
+        """(n_stimuli, n_targets)."""
+        return X @ self.coef_ + self.intercept_
+
+
+def fit_best_ridge(X, Y):
+    """Ridge as scikit-learn's RidgeCV has it: leave-one-out, features as they are."""
+    return Ridge(solver="exact", cv="loo", standardise=False, n_alphas=12, device="numpy").fit(X, Y)
+
+
+def curve_of(network, seed=0):
+    """In-context against ridge and the bound, three disjoint contexts of each size."""
+    encoder = InContext.from_network(network, device="cpu")
+    others = {"loo_ridge": fit_best_ridge, "bayes": Bayes}
+    return context_curve(encoder, *new_subject(), sizes=SIZES, n_repetitions=3, seed=seed, others=others)
+
+
+def faults(curve, name="in_context"):
+    """What of the promise (PLANTED, row "in-context encoder") the curve of an encoder breaks, in words."""
+    mean = dict(zip(curve.sizes, curve.mean(name), strict=True))
+    ridge = np.maximum(curve.mean("ridge"), curve.mean("loo_ridge"))
+    ridge = dict(zip(curve.sizes, ridge, strict=True))
+    bayes = dict(zip(curve.sizes, curve.mean("bayes"), strict=True))
+    found = [
+        f"{mean[size]:.3f} after {size} stimuli, wanted ridge {ridge[size]:.3f} {margin:+.2f}"
+        for size, margin in ((20, 0.06), (50, 0.02), (200, -0.02))
+        if mean[size] < ridge[size] + margin
+    ]
+    # The bound holds for the expected squared error; 0.005 is room for sampling in a correlation of 200 targets.
+    found += [f"{mean[n]:.3f} after {n}, above the bound {bayes[n]:.3f}" for n in mean if mean[n] > bayes[n] + 0.005]
+    if (np.diff(list(mean.values())) < 0).any():
+        found.append(f"not rising: {[round(float(r), 3) for r in mean.values()]}")
+    return found
