@@ -27,6 +27,7 @@ STEPS = (
     "extract_features",
     "fit_encoder",
     "fit_readout",
+    "read_attention",
     "score_encoder",
     "partition_variance",
     "summarise_regions",

@@ -226,6 +226,9 @@ def _model_jobs(study: Study, shapes: Shapes, subject: str, model: Model, thread
         bands = [shapes.features[name] for name in model.features]
         demand = fit_demand(config["encoders"][model.encoder], bands, size, shapes.n_stimuli)
     yield Job(f"{step}/{here}", step, subject, demand, before, threads, why, (model.label,))
+    if model in study.looking_models:
+        looks = f"what reading the attention of {model.label!r} takes is not predicted"
+        yield Job(f"read_attention/{here}", "read_attention", subject, None, (f"{step}/{here}",), 1, looks)
     needs = (f"{step}/{here}", f"estimate_ceiling/{whose}")
     yield Job(f"score_encoder/{here}", "score_encoder", subject, _score(config, size), needs, models=(model.label,))
 

@@ -73,6 +73,11 @@ class Study:
         return [name for name, encoder in self.config["encoders"].items() if encoder["class"] in TRAINED]
 
     @property
+    def looking_models(self) -> list[Model]:
+        """Models with attention: where they look can be drawn."""
+        return [m for m in self.models if self.config["encoders"][m.encoder]["class"] == "attention"]
+
+    @property
     def pocket_notes(self) -> dict[str, str]:
         """What must stand beside every result of a model on pocket networks, by the model's label."""
         notes = {}

@@ -78,6 +78,7 @@ def collect(study: Study, folder: Path) -> dict[str, Any]:
         "training_chart": report_charts.training_chart(_courses(study, folder, missing)),
         "alpha_chart": report_charts.alpha_chart(report_text.alpha_histograms(cards)),
         "region_chart": report_charts.region_chart(regions, models) if len(regions) else "",
+        "attention": _attention(study, folder, missing),
         "partition": partition,
         "partition_charts": {
             label: report_charts.partition_chart(rows, list(dict.fromkeys(rows["band"])))
@@ -173,6 +174,19 @@ def _figures(folder: Path, missing: list[str]) -> list[dict[str, str]]:
         raster = next((file for file in entry["files"] if file.endswith(".png")), None)
         entry["picture"] = _picture(folder / raster, PICTURE_WIDTH) if raster else None
     return [entry for entry in listed if entry["picture"]]
+
+
+def _attention(study: Study, folder: Path, missing: list[str]) -> list[dict[str, Any]]:
+    """Where the queries of each attention model look, of the first subject."""
+    subject, found = study.subjects[0], []
+    for model in study.looking_models:
+        path = folder / f"sub-{subject}" / model.name / "attention.png"
+        picture = _picture(path, PICTURE_WIDTH)
+        if picture is None:
+            missing.append(str(path))
+        else:
+            found.append({"model": model.label, "picture": picture, "note": study.pocket_notes.get(model.label, "")})
+    return found
 
 
 def _picture(path: Path, width: int) -> str | None:

@@ -66,6 +66,35 @@ rule fit_readout:
         "--log {output.training:q} 2> {log:q}"
 
 
+rule read_attention:
+    input:
+        stimuli=f"{FOLDER}/stimuli.tsv",
+        responses=f"{SUBJECT}/responses.h5",
+        split=f"{SUBJECT}/split.tsv",
+        features=f"{FOLDER}/features/{{features}}.h5",
+        encoder=f"{MODEL}/encoder.safetensors",
+        card=f"{MODEL}/encoder.json",
+        page=page("read_attention"),
+    output:
+        maps=f"{MODEL}/attention.safetensors",
+        picture=f"{MODEL}/attention.png",
+    log:
+        f"{LOG}/read_attention/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.log",
+    benchmark:
+        f"{TIMES}/read_attention/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=memory(4000, 6),
+        runtime=60,
+    params:
+        parameters=as_json(average=STUDY.config["responses"]["average"]),
+    shell:
+        "brainenc read_attention --threads {threads} --stimuli {input.stimuli:q} --responses {input.responses:q} "
+        "--split {input.split:q} --features {input.features:q} --encoder {input.encoder:q} --card {input.card:q} "
+        "--parameters {params.parameters:q} --output {output.maps:q} --picture {output.picture:q} 2> {log:q}"
+
+
 rule score_encoder:
     input:
         responses=f"{SUBJECT}/responses.h5",

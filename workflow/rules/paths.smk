@@ -20,6 +20,7 @@ LOG = f"{FOLDER}/logs"
 TIMES = f"{FOLDER}/benchmarks"
 MODELS = [model.name for model in STUDY.models]
 JOINT_MODELS = [model.name for model in STUDY.joint_models]
+LOOKING_MODELS = [model.name for model in STUDY.looking_models]
 ENVIRONMENT = "../envs/brainenc.yaml"
 
 

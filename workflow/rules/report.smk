@@ -14,6 +14,11 @@ rule write_report:
             for pattern in subject_models("encoder.json")
             for path in all_subjects(pattern)
         ],
+        attention=[
+            path
+            for pattern in subject_models("attention.png", LOOKING_MODELS)
+            for path in all_subjects(pattern)
+        ],
         recovery=recovery_tables(),
         page=page("write_report"),
     output:
