@@ -119,7 +119,7 @@ def overlay_figure(images: list[np.ndarray | None], maps: np.ndarray, names: lis
                 place.imshow(image if row == 0 else 0.35 + 0.65 * grey, extent=(0, 1, 1, 0))
             if row:
                 look = times[column, row - 1]
-                opacity = np.clip(look / top, 0, 1) ** 0.7 if image is not None else 1.0
+                opacity = 0.85 * np.clip(look / top, 0, 1) if image is not None else 1.0
                 drawn = place.imshow(
                     look, cmap="viridis", vmin=0, vmax=top, alpha=opacity, extent=(0, 1, 1, 0), interpolation="nearest"
                 )
