@@ -41,7 +41,7 @@ def checked_responses(Y: Any, n_samples: int) -> np.ndarray:
     Raises
     ------
     DataError
-        If the shape or the type is wrong, or no target has two different values.
+        If the shape or the type is wrong.
     """
     values = np.asarray(Y)
     if values.ndim != 2 or 0 in values.shape:
