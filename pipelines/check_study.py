@@ -20,7 +20,7 @@ from pipelines.samples import make_split, refuse_mixing
 from pipelines.study import OWN_ENCODER_KEYS, Study, class_and_arguments, resolve_study
 
 DRAWS_ITS_STIMULI = ("planted", "planted_movies")
-IMAGE_FEATURES = ("timm", "open_clip", "gabor")
+IMAGE_FEATURES = ("timm", "open_clip", "gabor", "pixels")
 N_OPENED = 200
 
 

@@ -30,7 +30,7 @@ from brainenc.core.types import StimulusSet
 from pipelines.networks import feature_arguments
 from pipelines.study import Study
 
-TRIED = ("timm", "open_clip", "open_clip_text", "sentence", "gabor")
+TRIED = ("timm", "open_clip", "open_clip_text", "sentence", "gabor", "pixels")
 """Classes whose output is found by trying them."""
 
 WITHOUT_WEIGHTS: dict[str, dict[str, Any]] = {

@@ -253,7 +253,7 @@ def _check_names(study: Study) -> None:
             )
     for model in study.models:
         if model.encoder in study.trained:
-            _check_tokens(model, config["features"][model.features[0]])
+            _check_tokens(model, config["encoders"][model.encoder], config["features"][model.features[0]])
     labels = {model.label for model in study.models}
     compact: dict[str, str] = {}
     for label in sorted(labels):
@@ -278,7 +278,7 @@ def _check_names(study: Study) -> None:
                 )
 
 
-def _check_tokens(model: Model, entry: dict[str, Any]) -> None:
+def _check_tokens(model: Model, encoder: dict[str, Any], entry: dict[str, Any]) -> None:
     """A trained encoder looks at maps of tokens, as they were extracted."""
     key, space = f"study key encoders.{model.encoder}.features", model.features[0]
     if entry["class"] in ("timm", "open_clip") and entry.get("pooling") != "tokens":
@@ -286,10 +286,15 @@ def _check_tokens(model: Model, entry: dict[str, Any]) -> None:
             f"{key}: {space!r} is one vector per picture, but this encoder looks at tokens: name a feature space with "
             "pooling 'tokens'."
         )
-    if entry["class"] not in ("timm", "open_clip", "gabor", "array"):
+    if entry["class"] not in ("timm", "open_clip", "gabor", "pixels", "array"):
         raise DataError(
             f"{key}: {space!r} is of class {entry['class']!r}, which has no tokens: name a feature space of class "
-            "timm, open_clip, gabor or array."
+            "timm, open_clip, gabor, pixels or array."
+        )
+    if entry["class"] == "pixels" and not encoder.get("core_widths"):
+        raise DataError(
+            f"{key}: {space!r} is the picture itself, which needs an encoder with its own core: give core_widths to an "
+            "encoder of class factorised, or name a feature space with tokens."
         )
     for name in ("pca", "projection"):
         if entry.get(name):

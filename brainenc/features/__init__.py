@@ -21,6 +21,7 @@ REGISTRY: dict[str, str] = {
     "open_clip_text": "brainenc.features.open_clip_text:OpenClipTextExtractor",
     "sentence": "brainenc.features.sentence:SentenceExtractor",
     "gabor": "brainenc.features.gabor:GaborExtractor",
+    "pixels": "brainenc.features.pixels:PixelsExtractor",
     "table": "brainenc.features.table:TableExtractor",
     "array": "brainenc.features.array:ArrayExtractor",
 }

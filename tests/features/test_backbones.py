@@ -26,6 +26,7 @@ CASES = {
     "clip-cls": ("open_clip", {"layer": "transformer.resblocks.1", "pooling": "cls"}),
     "clip-tokens": ("open_clip", {"layer": "transformer.resblocks.0", "pooling": "tokens"}),
     "gabor": ("gabor", {"size": 32, "frequencies": [3, 8]}),
+    "pixels": ("pixels", {"size": 24}),
 }
 SHAPES = {
     "vit-pooled": (64,),
@@ -39,6 +40,7 @@ SHAPES = {
     "clip-cls": (32,),
     "clip-tokens": (16, 32),
     "gabor": (8, 8, 8),
+    "pixels": (24, 24, 3),
 }
 
 
@@ -170,7 +172,7 @@ def test_fingerprint_says_what_decides_the_numbers(case):
     assert fingerprint["class"] == CASES[name][0]
     assert fingerprint["arguments"].items() >= CASES[name][1].items()
     assert "torch" in fingerprint["versions"]
-    assert (fingerprint["weights_sha256"] is None) == (name == "gabor")
+    assert (fingerprint["weights_sha256"] is None) == (name in ("gabor", "pixels"))
 
 
 def test_random_weights_follow_their_seed():

@@ -92,14 +92,14 @@ def test_every_outer_fold_is_predicted_by_the_others(world):
     assert card["state_of"] == "all samples, after cross-validation" and len(card["folds"]) == 3
 
 
-def study(**features):
+def study(encoder=None, **features):
     return {
         "study": "s",
         "dataset": {"class": "planted"},
         "subjects": ["01"],
         "split": {"class": "column"},
         "features": features,
-        "encoders": {"look": {"class": "attention", "features": list(features)}},
+        "encoders": {"look": {"class": "attention", "features": list(features), **(encoder or {})}},
     }
 
 
@@ -107,13 +107,16 @@ def study(**features):
     ("entry", "said"),
     [
         ({"class": "open_clip", "model": "pocket-clip"}, "looks at tokens"),
+        ({"class": "pixels"}, "needs an encoder with its own core"),
         ({"class": "table", "columns": ["a"]}, "has no tokens"),
         ({"class": "open_clip", "model": "pocket-clip", "layer": "layer3", "pooling": "tokens", "pca": 9}, "'pca'"),
     ],
-    ids=["pooled", "table", "pca"],
+    ids=["pooled", "pixels", "table", "pca"],
 )
 def test_feature_spaces_without_tokens_are_refused_before_any_work(entry, said):
     with pytest.raises(DataError, match=f"encoders.look.features: 'space'.*{said}"):
         resolve_study(study(space=entry))
     tokens = {"class": "open_clip", "model": "pocket-clip", "layer": "layer3", "pooling": "tokens"}
     assert resolve_study(study(space=tokens)).trained == ["look"]
+    core = {"class": "factorised", "core_widths": [8, 8]}
+    assert resolve_study(study(core, space={"class": "pixels"})).trained == ["look"]
