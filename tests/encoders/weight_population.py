@@ -8,7 +8,7 @@ context pairs the posterior mean is a formula: no estimator that knows the conte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -135,26 +135,26 @@ CURRICULUM = Curriculum(
     n_query=40,
     n_targets=24,
 )
+_LAST = Recipe(110, 8e-4, final=0.02, **{**_PACE, "warmup": 5, "checkpoint_every": 20})
+LONGER = replace(CURRICULUM, simulated=None, extended=_LAST, shortest=20, longest=250)
+RANGES = {"simulated": (40, 40), "extended": (8, 150), "longer": (20, 250)}
+"""Context stimuli of each stage; the second extension is a stage of its own."""
+
 SIZES = (10, 20, 50, 200)
 
 
 def meta_trained(folder, resume=False):
-    """The network after `CURRICULUM`, on targets and stimuli of its own; and what happened."""
+    """The network after `CURRICULUM` and `LONGER`, on targets and stimuli of its own; and what happened."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = HyperNetwork(SHAPE)
     n_stimuli = 3000
     source = SimulatedTargets(embeddings(n_stimuli, 2), draw_weights, (NCSNR, NCSNR), N_REPETITIONS, "as drawn")
-    logs = train_in_context(
-        network,
-        CURRICULUM,
-        folder,
-        seed=0,
-        held_out=HeldOut("new", [f"new-{i}" for i in range(1000)]),
-        simulated=source,
-        simulated_ids=[f"training-{i}" for i in range(n_stimuli)],
-        resume=resume,
-    )
+    held_out = HeldOut("new", [f"new-{i}" for i in range(1000)])
+    given = {"simulated": source, "simulated_ids": [f"training-{i}" for i in range(n_stimuli)], "resume": resume}
+    logs = train_in_context(network, CURRICULUM, folder, 0, held_out=held_out, **given)
+    longer = train_in_context(network, LONGER, folder / "longer", 1, held_out=held_out, **given)
+    logs["longer"] = longer["extended"]
     return network, logs
 
 
