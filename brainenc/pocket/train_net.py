@@ -57,7 +57,7 @@ class NetRecipe:
     altered: float = 0.6
     course: Recipe = field(
         default_factory=lambda: Recipe(
-            steps=8_000,
+            steps=4_000,
             learning_rate=2e-3,
             warmup=100,
             weight_decay=0.05,
