@@ -28,6 +28,7 @@ STEPS = (
     "fit_encoder",
     "fit_readout",
     "read_attention",
+    "read_receptive_fields",
     "score_encoder",
     "partition_variance",
     "summarise_regions",

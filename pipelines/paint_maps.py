@@ -27,6 +27,7 @@ class Picture:
     vmax: float | None = None
     reliability: TargetMap | None = None
     view: str = "flat"
+    cmap: str | None = None
     model: str = ""
 
 
@@ -36,6 +37,7 @@ def paint_maps(
     ceiling: Path,
     scores: list[Path],
     partitions: list[Path],
+    fields: list[Path],
     parameters: dict[str, Any],
     output: Path,
 ) -> None:
@@ -45,11 +47,11 @@ def paint_maps(
     ----------
     subject : str
     regions, ceiling : Path
-    scores, partitions : list of Path
-        Of the models and of the joint models, in the order of ``parameters``.
+    scores, partitions, fields : list of Path
+        Of the models, of the joint models, and of those with receptive fields, in the order of ``parameters``.
     parameters : dict
-        ``mesh``: ``auto``, ``fsaverage5`` or files of a mesh; ``formats``; ``models``, ``joint_models``:
-        labels; ``floor``; ``notes``: what to add to the captions of a model, by label.
+        ``mesh``: ``auto``, ``fsaverage5`` or files of a mesh; ``formats``; ``models``, ``joint_models``,
+        ``field_models``: labels; ``floor``; ``notes``: what to add to the captions of a model, by label.
     output : Path
         Folder of pictures and their list ``figures.json``.
     """
@@ -58,9 +60,11 @@ def paint_maps(
     best = storage.load_maps(ceiling)
     scored = dict(zip(parameters["models"], map(storage.load_maps, scores), strict=True))
     parts = dict(zip(parameters["joint_models"], map(storage.load_maps, partitions), strict=True))
+    looked = dict(zip(parameters["field_models"], map(storage.load_maps, fields), strict=True))
     surface = _mesh(parameters["mesh"], next(iter(best.values())))
+    pictures = [*_pictures(best, scored, parts, parameters), *_field_pictures(looked)]
     listed = []
-    for picture in tqdm(list(_pictures(best, scored, parts, parameters)), desc=f"maps sub-{subject}", mininterval=2):
+    for picture in tqdm(pictures, desc=f"maps sub-{subject}", mininterval=2):
         if not np.isfinite(picture.target_map.values).any():
             continue
         drawn = _draw(picture, surface, masks, f"sub-{subject}: {picture.title}")
@@ -115,6 +119,17 @@ def _pictures(
             yield Picture(name, target_map, title, caption, vmax=max(high, 0.02), model=label)
 
 
+def _field_pictures(looked: dict[str, dict[str, TargetMap]]) -> Iterator[Picture]:
+    for label, maps in looked.items():
+        name, end = label.replace("/", "_"), f"read from {label}, where it predicts significantly."
+        caption = f"How far from the middle of the picture a target looks, {end}"
+        title = f"eccentricity, {label}"
+        yield Picture(f"{name}_eccentricity", maps["eccentricity"], title, caption, model=label)
+        caption = f"In which direction from the middle a target looks, {end} The colours run in a circle."
+        angle, title = maps["polar_angle"], f"polar angle, {label}"
+        yield Picture(f"{name}_angle", angle, title, caption, -180, 180, model=label, cmap="twilight")
+
+
 def _mesh(wanted: Any, example: TargetMap) -> Any:
     """The mesh to paint on; None where targets have no place on cortex, or none that is known."""
     space = example.space
@@ -127,7 +142,7 @@ def _mesh(wanted: Any, example: TargetMap) -> Any:
 
 def _draw(picture: Picture, surface: Any, masks: dict[str, np.ndarray], title: str) -> Any:
     target_map, reliability = picture.target_map, picture.reliability
-    limits = {"vmin": picture.vmin, "vmax": picture.vmax, "title": title}
+    limits = {"vmin": picture.vmin, "vmax": picture.vmax, "cmap": picture.cmap, "title": title}
     if target_map.space.kind == "voxel":
         if surface is None:
             flat = picture.view == "flat" and reliability is None

@@ -197,8 +197,9 @@ def _pictures(n_pictures: int) -> int:
 
 
 def _n_figures(study: Study) -> int:
-    """Maps that are painted of a subject: the ceiling, scores, three of the best model, and bands."""
-    return 4 + len(study.models) + sum(len(model.features) for model in study.joint_models)
+    """Maps that are painted of a subject: the ceiling, scores, three of the best model, bands, receptive fields."""
+    n_bands = sum(len(model.features) for model in study.joint_models)
+    return 4 + len(study.models) + n_bands + 2 * len(study.field_models)
 
 
 def _is_painted(config: dict[str, Any]) -> bool:
@@ -231,6 +232,10 @@ def _model_jobs(study: Study, shapes: Shapes, subject: str, model: Model, thread
         yield Job(f"read_attention/{here}", "read_attention", subject, None, (f"{step}/{here}",), 1, looks)
     needs = (f"{step}/{here}", f"estimate_ceiling/{whose}")
     yield Job(f"score_encoder/{here}", "score_encoder", subject, _score(config, size), needs, models=(model.label,))
+    if model in study.field_models:
+        reads = f"what reading the receptive fields of {model.label!r} takes is not predicted"
+        needs = (f"score_encoder/{here}",)
+        yield Job(f"read_receptive_fields/{here}", "read_receptive_fields", subject, None, needs, 1, reads)
 
 
 def _partition(study: Study, size: SubjectShape, subject: str, model: Model) -> Job:

@@ -21,7 +21,7 @@ from brainenc.core.types import DataError
 
 # Keys of an entry that steps use themselves; the rest are the arguments of the class.
 OWN_FEATURE_KEYS = ("pca", "projection", "batch_size")
-OWN_ENCODER_KEYS = ("features", "delays")
+OWN_ENCODER_KEYS = ("features", "delays", "degrees")
 # Encoders trained by gradient on tokens: the step fit_readout fits them, fit_encoder all others.
 TRAINED = ("attention", "factorised")
 
@@ -76,6 +76,11 @@ class Study:
     def looking_models(self) -> list[Model]:
         """Models with attention: where they look can be drawn."""
         return [m for m in self.models if self.config["encoders"][m.encoder]["class"] == "attention"]
+
+    @property
+    def field_models(self) -> list[Model]:
+        """Models with a Gaussian receptive field per target: where they look can be painted."""
+        return [m for m in self.models if self.config["encoders"][m.encoder].get("readout") == "gaussian"]
 
     @property
     def pocket_notes(self) -> dict[str, str]:

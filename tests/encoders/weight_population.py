@@ -128,14 +128,14 @@ SHAPE = HyperShape(embedding=N_CHANNELS, width=64, n_layers=3, n_heads=4, hidden
 _PACE = {"warmup": 30, "weight_decay": 0.01, "checkpoint_every": 40, "log_every": 20}
 CURRICULUM = Curriculum(
     simulated=Recipe(600, 3e-3, final=0.5, **_PACE),
-    extended=Recipe(700, 1.5e-3, final=0.02, **_PACE),
+    extended=Recipe(1000, 1.5e-3, final=0.02, **_PACE),
     n_context=40,
     shortest=8,
     longest=150,
     n_query=40,
     n_targets=24,
 )
-_LAST = Recipe(110, 8e-4, final=0.02, **{**_PACE, "warmup": 5, "checkpoint_every": 20})
+_LAST = Recipe(300, 8e-4, final=0.02, **{**_PACE, "warmup": 5, "checkpoint_every": 20})
 LONGER = replace(CURRICULUM, simulated=None, extended=_LAST, shortest=20, longest=250)
 RANGES = {"simulated": (40, 40), "extended": (8, 150), "longer": (20, 250)}
 """Context stimuli of each stage; the second extension is a stage of its own."""

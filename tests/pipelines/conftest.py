@@ -141,10 +141,11 @@ def run_steps(study) -> None:
         **config["surface"],
         "models": labels,
         "joint_models": [model.label for model in study.joint_models],
+        "field_models": [],
         "floor": config["ceiling"]["floor"],
         "notes": study.pocket_notes,
     }
-    paint_maps("01", regions, ceiling, scores, partitions, parameters, subject / "figures")
+    paint_maps("01", regions, ceiling, scores, partitions, [], parameters, subject / "figures")
     parameters = {"models": labels, "study": config["study"], "notes": study.pocket_notes, **config["export"]}
     export_maps("01", ceiling, scores, cards, parameters, subject / "derivatives")
     write_report(config, folder / "report.html")

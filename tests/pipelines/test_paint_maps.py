@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainenc.core import storage
-from pipelines.paint_maps import _pictures
+from pipelines.paint_maps import _field_pictures, _pictures
 from tests.pipelines.toy_steps import folder_of
 
 
@@ -55,3 +55,11 @@ def test_where_every_score_is_negative_or_undefined_there_is_still_a_scale(toy):
     for values in (np.full(24, -0.05), np.full(24, np.nan)):
         below = {name: replace(target_map, values=values) for name, target_map in maps.items()}
         assert all(picture.vmax > picture.vmin for picture in _pictures(best, {"ridge/a": below}, {}, {}))
+
+
+def test_receptive_fields_are_painted_as_eccentricity_and_as_an_angle_that_runs_in_a_circle(toy):
+    r = storage.load_maps(folder_of(toy, "ridge/a") / "scores.h5")["correlation"]
+    painted = {p.name: p for p in _field_pictures({"core/pixels": {"eccentricity": r, "polar_angle": r}})}
+    assert set(painted) == {"core_pixels_eccentricity", "core_pixels_angle"}
+    angle = painted["core_pixels_angle"]
+    assert (angle.vmin, angle.vmax, angle.cmap) == (-180, 180, "twilight") and angle.model == "core/pixels"

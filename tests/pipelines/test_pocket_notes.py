@@ -67,11 +67,12 @@ def test_captions_of_all_maps_of_such_a_model_say_so(toy, study, tmp_path, monke
         **study.config["surface"],
         "models": [model.label for model in study.models],
         "joint_models": [model.label for model in study.joint_models],
+        "field_models": [],
         "floor": 0.1,
         "notes": {"banded/a+b": NOTE, "ridge/a": NOTE},
     }
     regions, ceiling = toy.subject / "regions.h5", toy.subject / "ceiling.h5"
-    page.paint_maps("01", regions, ceiling, scores, partitions, parameters, tmp_path)
+    page.paint_maps("01", regions, ceiling, scores, partitions, [], parameters, tmp_path)
     listed = storage.read_json(tmp_path / "figures.json")
     said = {entry["name"] for entry in listed if entry["caption"].endswith(NOTE)}
     wanted = {name for name in (e["name"] for e in listed) if name.startswith(("banded_a+b", "ridge_a"))}

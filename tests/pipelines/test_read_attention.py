@@ -18,7 +18,7 @@ from tests.pipelines.token_world import N_CHANNELS, N_STIMULI, N_TESTED, SIDE, f
 
 
 def read(world, made, name, with_pictures):
-    table = pd.DataFrame(index=pd.Index([f"s{i:02}" for i in range(N_STIMULI)], name="stimulus_id"))
+    table = pd.DataFrame(index=pd.Index([f"s{i:03}" for i in range(N_STIMULI)], name="stimulus_id"))
     table["path"] = [str(world.folder / f"{i % 3}.png") for i in range(N_STIMULI)] if with_pictures else ""
     for i in range(3):
         Image.fromarray(np.full((20, 20, 3), 80 * i, np.uint8)).save(world.folder / f"{i}.png")
@@ -39,7 +39,7 @@ def test_maps_are_those_of_the_encoder_and_are_told_by_name(world, with_pictures
     config = dict(storage.read_json(made.card)["encoder"])
     encoder = encoders.resolve(config.pop("class")).from_state(config, storage.load_arrays(made.output))
     tokens = storage.load_features(world.folder / "tokens.h5").values.reshape(-1, SIDE, SIDE, N_CHANNELS)
-    assert json.loads(notes["stimuli"]) == [f"s{i:02}" for i in range(N_TESTED)]
+    assert json.loads(notes["stimuli"]) == [f"s{i:03}" for i in range(N_TESTED)]
     names = json.loads(notes["queries"])
     assert sorted(names) == sorted(encoder.query_names_) and len(names) > 1
     direct = encoder.maps(tokens[:N_TESTED])

@@ -64,6 +64,7 @@ def expected_jobs(study):
     wanted |= {"extract_features": len(used), "fit_encoder": n_subjects * (n_models - n_trained)}
     wanted |= {"fit_readout": n_subjects * n_trained}
     wanted |= {"read_attention": n_subjects * len(study.looking_models)}
+    wanted |= {"read_receptive_fields": n_subjects * len(study.field_models)}
     wanted |= {"score_encoder": n_subjects * n_models, "partition_variance": n_subjects * len(study.joint_models)}
     wanted |= {"check_recovery": n_subjects if planted else 0}
     return {name: count for name, count in wanted.items() if count}

@@ -17,7 +17,7 @@ from brainenc.features import layers
 from brainenc.features.open_clip_text import TEXT_POOLINGS
 from brainenc.features.sentence import SENTENCE_POOLINGS
 from brainenc.stats import splits
-from pipelines.study import OWN_ENCODER_KEYS, OWN_FEATURE_KEYS, TRAINED, load_study, resolve_study, schema
+from pipelines.study import OWN_FEATURE_KEYS, TRAINED, load_study, resolve_study, schema
 from pipelines.study_keys import reference
 from tests.pipelines.conftest import toy_config
 from tests.workflow.snakemake_runs import ROOT
@@ -30,7 +30,7 @@ PASSED = {
     "features": {"name"},
     "encoders": set(),
 }
-ADDED = {"dataset": set(), "split": set(), "features": set(OWN_FEATURE_KEYS), "encoders": set(OWN_ENCODER_KEYS)}
+ADDED = {"dataset": set(), "split": set(), "features": set(OWN_FEATURE_KEYS), "encoders": {"features", "delays"}}
 
 
 def classes(family: str) -> dict[str, str]:
@@ -72,7 +72,7 @@ def test_it_is_a_schema():
 def test_keys_of_a_class_are_the_arguments_of_its_constructor(family, name, target):
     part = schema()["$defs"][f"{family}-{name}"]
     wanted = parameters(family, target)
-    added = {"features"} if name in TRAINED else ADDED[family]
+    added = {"attention": {"features"}, "factorised": {"features", "degrees"}}.get(name, ADDED[family])
     assert set(part["properties"]) - {"class"} == set(wanted) | added
     needed = {n for n, p in wanted.items() if p.default is p.empty}
     assert set(part["required"]) - {"class"} == needed

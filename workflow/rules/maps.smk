@@ -7,6 +7,7 @@ rule paint_maps:
         ceiling=f"{SUBJECT}/ceiling.h5",
         scores=subject_models("scores.h5"),
         partitions=subject_models("partition.h5", JOINT_MODELS),
+        fields=subject_models("fields.h5", FIELD_MODELS),
         page=page("paint_maps"),
     output:
         directory(f"{SUBJECT}/figures"),
@@ -25,6 +26,7 @@ rule paint_maps:
             **STUDY.config["surface"],
             models=[model.label for model in STUDY.models],
             joint_models=[model.label for model in STUDY.joint_models],
+            field_models=[model.label for model in STUDY.field_models],
             statistics=STUDY.config["statistics"],
             floor=STUDY.config["ceiling"]["floor"],
             notes=STUDY.pocket_notes,
@@ -32,7 +34,7 @@ rule paint_maps:
     shell:
         "brainenc paint_maps --threads {threads} --subject {wildcards.subject} --regions {input.regions:q} "
         "--ceiling {input.ceiling:q} --scores {input.scores:q} --partitions {input.partitions:q} "
-        "--parameters {params.parameters:q} --output {output:q} 2> {log:q}"
+        "--fields {input.fields:q} --parameters {params.parameters:q} --output {output:q} 2> {log:q}"
 
 
 rule export_maps:

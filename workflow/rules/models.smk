@@ -126,6 +126,32 @@ rule score_encoder:
         "--output {output:q} 2> {log:q}"
 
 
+rule read_receptive_fields:
+    input:
+        responses=f"{SUBJECT}/responses.h5",
+        encoder=f"{MODEL}/encoder.safetensors",
+        card=f"{MODEL}/encoder.json",
+        scores=f"{MODEL}/scores.h5",
+        page=page("read_receptive_fields"),
+    output:
+        f"{MODEL}/fields.h5",
+    log:
+        f"{LOG}/read_receptive_fields/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.log",
+    benchmark:
+        f"{TIMES}/read_receptive_fields/sub-{{subject}}_encoder-{{encoder}}_features-{{features}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=memory(2000, 2),
+        runtime=10,
+    params:
+        parameters=field_parameters,
+    shell:
+        "brainenc read_receptive_fields --threads {threads} --responses {input.responses:q} "
+        "--encoder {input.encoder:q} --card {input.card:q} --scores {input.scores:q} "
+        "--parameters {params.parameters:q} --output {output:q} 2> {log:q}"
+
+
 rule partition_variance:
     input:
         responses=f"{SUBJECT}/responses.h5",

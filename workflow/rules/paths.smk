@@ -21,6 +21,7 @@ TIMES = f"{FOLDER}/benchmarks"
 MODELS = [model.name for model in STUDY.models]
 JOINT_MODELS = [model.name for model in STUDY.joint_models]
 LOOKING_MODELS = [model.name for model in STUDY.looking_models]
+FIELD_MODELS = [model.name for model in STUDY.field_models]
 ENVIRONMENT = "../envs/brainenc.yaml"
 
 
@@ -74,6 +75,13 @@ def model_parameters(wildcards):
         seed=config["seed"],
     )
     return slice_of_config(wildcards)
+
+
+def field_parameters(wildcards):
+    """Width of the picture, and what counts as predicted."""
+    degrees = STUDY.config["encoders"][wildcards.encoder].get("degrees")
+    fdr = STUDY.config["statistics"]["fdr"]
+    return as_json(degrees=degrees, fdr=fdr)(wildcards)
 
 
 def band_parameters(wildcards):
