@@ -27,7 +27,7 @@ SHIPPED = sorted(path.parent.name for path in WEIGHTS.glob("*/card.json"))
 N_SCENES = 1_000
 # Floors that a shipped network does not reach yet: said on its card and in docs/pocket.md. An entry that is no longer
 # true fails.
-MISSED: dict[str, list[str]] = {}
+MISSED: dict[str, list[str]] = {"pocket-captioner": ["image_pair_noun", "text_pair_noun"]}
 
 
 def shipped(name: str) -> Path:
@@ -112,5 +112,6 @@ def test_the_captioner_names_fresh_scenes() -> None:
     captioner = load_captioner(shipped("pocket-captioner"))
     clip, _ = load_clip(shipped("pocket-clip"))
     scores = captioner_scores.captioner_scores(captioner, clip, 30, 210)
-    floors = captioner_scores.FLOORS
+    missed = MISSED.get("pocket-captioner", [])
+    floors = {name: floor for name, floor in captioner_scores.FLOORS.items() if name not in missed}
     assert holds(scores, floors, dict.fromkeys(floors, 210)) == []

@@ -18,7 +18,7 @@ def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = str(ROOT)
     words = [str(word) for word in command]
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=1500)
 
 
 def snakemake(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ import pytest
 from brainenc import pocket
 from brainenc.core import storage
 from pipelines.networks import needs
-from pipelines.study import load_study
+from pipelines.study import TRAINED, load_study
 from tests.workflow.snakemake_runs import BIN, ROOT, call
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def test_every_class_of_feature_and_encoder_is_in_it() -> None:
 
     config = load_study(STUDY).config
     assert {entry["class"] for entry in config["features"].values()} == set(features.REGISTRY) - {"array"}
-    assert {entry["class"] for entry in config["encoders"].values()} == set(encoders.REGISTRY)
+    assert {entry["class"] for entry in config["encoders"].values()} == set(encoders.REGISTRY) | set(TRAINED)
 
 
 def test_what_was_planted_is_recovered(results: Path) -> None:
@@ -66,4 +66,6 @@ def test_two_solvers_agree(results: Path) -> None:
 def test_its_report_is_whole(results: Path) -> None:
     text = (results / "report.html").read_text(encoding="utf-8")
     assert "every part of the study was computed" in text
+    assert text.count("attention of routing/clip-tokens") == 1 and "Trained encoders" in text
+    assert "polar angle, response-optimised/pixels" in text
     assert "Pocket networks</b> (pocket-clip, pocket-net, pocket-text)" in text
