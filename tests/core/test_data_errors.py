@@ -120,6 +120,11 @@ CASES: dict[str, tuple[Callable[[], Any], str, str]] = {
         "no row for stimulus 'x'",
         "extract them",
     ),
+    "no grid of tokens": (
+        lambda: align.token_grid(Features(ones(1, 6, 2), ["a"], "f"), np.array(["a"], object)),
+        "(1, 6, 2)",
+        "pooling 'tokens'",
+    ),
     "rows and ids": (lambda: align.average_repetitions(ones(3, 2), ["a"]), "(3, 2) for 1", "one id per row"),
 }
 
