@@ -54,7 +54,7 @@ def read_attention(
     fitted: Any = encoders.resolve(config.pop("class")).from_state(config, state)
     X = token_grid(storage.load_features(features), shown)
     chosen, names = _chosen(fitted)
-    maps = np.concatenate([fitted.maps(X, slice(q, q + 1)) for q in chosen], axis=1)
+    maps = fitted.maps(X, chosen)
     inputs = {"split": split, "features": features, "encoder": encoder}
     notes = {
         "stimuli": json.dumps(list(shown)),
@@ -77,7 +77,7 @@ def _chosen(fitted: Any) -> tuple[list[int], list[str]]:
     if fitted.query_names_:
         mean = [np.nanmean(r[members]) if np.isfinite(r[members]).any() else -1.0 for members in fitted.membership_]
         order = np.argsort(mean, kind="stable")[::-1]
-        return [int(q) for q in order], [f"{fitted.query_names_[q]}" for q in order]
+        return [int(q) for q in order], [fitted.query_names_[q] for q in order]
     order = np.argsort(np.where(np.isfinite(r), r, -1.0), kind="stable")[::-1][:MOST_MAPS]
     return [int(q) for q in order], [f"target {q}" for q in order]
 
@@ -112,7 +112,7 @@ def overlay_figure(images: list[np.ndarray | None], maps: np.ndarray, names: lis
     for column, image in enumerate(images):
         for row in range(n_queries + 1):
             place = axes[row, column]
-            place.set_xticks([]), place.set_yticks([])
+            place.set(xticks=[], yticks=[])
             place.spines[:].set_visible(False)
             if image is not None:
                 grey = image.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255

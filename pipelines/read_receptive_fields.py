@@ -37,18 +37,16 @@ def read_receptive_fields(
     space = storage.open_responses(responses).space
     predicted = storage.load_maps(scores)["q_value"].values <= parameters["fdr"]
     unit = "share of the picture's width" if parameters["degrees"] is None else "degrees"
-    names = {
-        "x": ("receptive field centre to the right", unit),
-        "y": ("receptive field centre upwards", unit),
-        "size": ("receptive field size (sigma)", unit),
-        "eccentricity": ("receptive field eccentricity", unit),
-        "angle": ("polar angle", "degrees, counter-clockwise from the right"),
+    read = {
+        "x": (fields.x, "receptive field centre to the right", unit),
+        "y": (fields.y, "receptive field centre upwards", unit),
+        "size": (fields.size, "receptive field size (sigma)", unit),
+        "eccentricity": (fields.eccentricity, "receptive field eccentricity", unit),
+        "polar_angle": (fields.angle, "polar angle", "degrees, counter-clockwise from the right"),
     }
     maps = {
-        "polar_angle" if name == "angle" else name: TargetMap(
-            np.where(predicted, getattr(fields, name), np.nan).astype(np.float32), space, *words
-        )
-        for name, words in names.items()
+        name: TargetMap(np.where(predicted, values, np.nan).astype(np.float32), space, *words)
+        for name, (values, *words) in read.items()
     }
     inputs = {"responses": responses, "encoder": encoder, "scores": scores}
     storage.save_maps(output, maps, record("read_receptive_fields", parameters, inputs))

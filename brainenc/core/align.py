@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -61,14 +62,17 @@ def token_grid(features: Features, stimulus_ids: np.ndarray) -> np.ndarray:
         If the features have no tokens, or a number of tokens that is no square.
     """
     shape = features.values.shape
-    side = round(shape[1] ** 0.5) if len(shape) == 3 else 0
-    if len(shape) != 4 and side * side != (shape[1] if len(shape) == 3 else 1):
+    grid = shape[1:-1]
+    if len(grid) == 1:
+        side = math.isqrt(grid[0])
+        grid = (side, side)
+    if len(grid) != 2 or math.prod(grid) != math.prod(shape[1:-1]):
         raise DataError(
             f"Features {features.name!r}: values have shape {shape}, wanted (n_samples, rows, columns, n_channels) or "
             "a square number of tokens: extract a layer with pooling 'tokens'."
         )
     rows = rows_of(stimulus_ids, features.stimulus_ids, f"Features {features.name!r}")
-    return np.asarray(features.values[rows]).reshape(len(rows), *(shape[1:3] if len(shape) == 4 else (side, side)), -1)
+    return np.asarray(features.values[rows]).reshape(len(rows), *grid, shape[-1])
 
 
 def average_repetitions(values: np.ndarray, stimulus_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -22,7 +22,8 @@ TRAINED: dict[str, str] = {
     "factorised": "brainenc.encoders.factorised:FactorisedEncoder",
     "layers_ensemble": "brainenc.encoders.layers_ensemble:LayerEnsemble",
 }
-"""Encoders trained by gradient on maps (n_samples, rows, columns, n_channels); built by name, not yet in studies."""
+"""Encoders trained by gradient on maps (n_samples, rows, columns, n_channels); in studies all but
+the ensemble."""
 
 
 def resolve(name: str) -> type:

@@ -110,7 +110,7 @@ class AttentionEncoder(NeuralEncoder):
         self.query_names_, self.membership_ = query_members(self.queries, n_targets, regions, hemispheres)
         return self._fit(X, Y, groups, folder)
 
-    def maps(self, X: Any, queries: slice = slice(None)) -> np.ndarray:
+    def maps(self, X: Any, queries: slice | list[int] = slice(None)) -> np.ndarray:
         """Return where queries look in each sample, (n_samples, n_queries, rows, columns) float32.
 
         Attention weights of the last layer, mean over heads; each map sums to 1. See `centroids`.
@@ -118,7 +118,7 @@ class AttentionEncoder(NeuralEncoder):
         Parameters
         ----------
         X : as in `fit`.
-        queries : these only, in the order of ``query_names_``, or of the targets where each has a query.
+        queries : these only, as counted in ``query_names_``, or among the targets where each has a query.
         """
         seen = self._seen_maps(X)
         network: Any = self.network_

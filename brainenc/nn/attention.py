@@ -212,7 +212,7 @@ class AttentionReadout(nn.Module):
             total = total.index_add(1, members, self.readout.shared(found[:, query], members).to(total.dtype))
         return total * self.share + self.readout.bias
 
-    def attention(self, tokens: Tensor, queries: slice = slice(None)) -> Tensor:
+    def attention(self, tokens: Tensor, queries: slice | list[int] = slice(None)) -> Tensor:
         """Return where the last layer looks, mean over heads, (n_samples, n_queries, rows, columns), summing to 1."""
         memories, asked = self._memories(tokens), self.query_embedding[queries]
         found: Tensor | None = None
